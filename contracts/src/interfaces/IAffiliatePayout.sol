@@ -143,4 +143,10 @@ interface IAffiliatePayout {
 
     /// @notice Where payouts are funded from; the zero address means this contract's own balance.
     function treasury() external view returns (address);
+
+    /// @notice Whether the contract is paused.
+    function paused() external view returns (bool);
+
+    /// @notice Whether `account` holds `role`.
+    function hasRole(bytes32 role, address account) external view returns (bool);
 }

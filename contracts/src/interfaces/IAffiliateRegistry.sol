@@ -36,9 +36,21 @@ interface IAffiliateRegistry {
         external
         returns (RegistrationOutcome[] memory outcomes);
 
+    /// @notice Stops registrations at once. Caller needs `PAUSER_ROLE`.
+    function pause() external;
+
+    /// @notice Lets registrations flow again. Admin only.
+    function unpause() external;
+
     /// @notice The referrer of `child`, or the zero address.
     function referrerOf(address child) external view returns (address referrer);
 
     /// @notice The referrers of many children, in order; the zero address where there is none.
     function referrerOfBatch(address[] calldata children) external view returns (address[] memory referrers);
+
+    /// @notice Whether the contract is paused.
+    function paused() external view returns (bool);
+
+    /// @notice Whether `account` holds `role`.
+    function hasRole(bytes32 role, address account) external view returns (bool);
 }
