@@ -43,10 +43,20 @@ pub(super) struct OpenTx {
     pub(super) jobs: Vec<Brief>,
     /// The head at which its newest attempt was last handed to the nodes.
     pub(super) sent_at: Option<BlockNumber>,
-    /// A node asked for more than its newest attempt bids.
-    pub(super) wants_bump: bool,
-    /// A node refused every attempt for good.
-    pub(super) wants_cancel: bool,
+    pub(super) wants: Wants,
+}
+
+/// What the nodes' answers to the newest attempt ask for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Wants {
+    /// Higher fees.
+    pub(super) bump: bool,
+    /// And a higher gas limit.
+    pub(super) more_gas: bool,
+    /// No node takes it: the nonce must be freed.
+    pub(super) cancel: bool,
+    /// Refusals in a row for an unknown reason.
+    pub(super) refusals: u32,
 }
 
 impl OpenTx {

@@ -99,6 +99,17 @@ fn too_large(job: &Brief, gas: u64, most: u64) -> Departure {
     departure(job, None, Exit::Fail { failure, charge: false })
 }
 
+/// What becomes of items whose transaction no node would take, whatever the gas table said: smaller ones are tried, and one
+/// alone fails.
+pub fn refused(items: &[Brief], problem: &str) -> Vec<Departure> {
+    let half = u32::try_from(items.len().div_ceil(2)).unwrap_or(1);
+    let exit = match items.len() {
+        1 => Exit::Fail { failure: Failure::new(FailureClass::TooLarge, problem), charge: false },
+        _ => Exit::BackOff { delay: std::time::Duration::ZERO, charge: false, failure: None },
+    };
+    items.iter().map(|job| Departure { pack_max: Some(half), ..departure(job, None, exit.clone()) }).collect()
+}
+
 /// A departure of `job` at the epoch at which it was read.
 pub fn departure(job: &Brief, nonce: Option<Nonce>, exit: Exit) -> Departure {
     Departure { job: job.id, epoch: job.epoch, nonce, pack_max: None, exit }

@@ -6,7 +6,7 @@ use shared::job::Payload;
 use shared::store::{JournalOutcome, NewTx};
 use shared::tx::{Intent, IntentKind, TxRecord};
 
-use super::leader::{Leader, OpenTx, RoundError};
+use super::leader::{Leader, OpenTx, RoundError, Wants};
 use super::recover::{self, Found};
 use super::sync;
 
@@ -59,7 +59,7 @@ impl Leader {
         let jobs = self.ctx.store.briefs(&ids).await?;
         // A job that already left this nonce is none of its concern any more.
         let jobs = jobs.into_iter().flatten().filter(|job| job.nonce == Some(record.nonce)).collect();
-        Ok(OpenTx { record, jobs, sent_at: None, wants_bump: false, wants_cancel: false })
+        Ok(OpenTx { record, jobs, sent_at: None, wants: Wants::default() })
     }
 
     /// Closes a hole with a self-transfer, journaled like everything else.
@@ -72,7 +72,11 @@ impl Leader {
             jobs: Vec::new(),
         };
         let head = self.ctx.head().await?;
-        let attempt = self.sign(nonce, &intent, super::gas::SELF_TRANSFER, self.fees(&head).await?, &head, false)?;
+        self.tip = self.ctx.chain.priority_fee().await?;
+        let Some(fees) = self.fees(&head).await? else {
+            return Err(RoundError::Outdated(format!("the hole at nonce {nonce} needs a lower base fee")));
+        };
+        let attempt = self.sign(nonce, &intent, super::gas::TRANSFER, fees, &head, false).await?;
         let tx = NewTx {
             signer: self.ctx.signer(),
             nonce,
