@@ -1,3 +1,5 @@
 //! The relayer.
 
 pub mod chain;
+pub mod keys;
+pub mod signer;
