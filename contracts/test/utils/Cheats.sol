@@ -15,5 +15,7 @@ interface Cheats is Vm {
 
     function cool(address target) external;
     function lastCallGas() external view returns (Gas memory gas);
+    function snapshotState() external returns (uint256 id);
+    function revertToState(uint256 id) external returns (bool success);
     function snapshotValue(string calldata group, string calldata name, uint256 value) external;
 }
