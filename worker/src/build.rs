@@ -12,12 +12,6 @@ use crate::chain::heads::HeadsConfig;
 use crate::config::{Config, SignerConfig};
 use crate::keys::{KeystoreKey, RawKey, SignerKey};
 
-/// rustls has two providers in this tree; without a choice, the first TLS connection panics.
-pub fn install_crypto_provider() {
-    // A second call finds the first one's choice.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-}
-
 /// The signing key.
 pub fn key(config: &Config) -> anyhow::Result<Arc<dyn SignerKey>> {
     Ok(match &config.signer {

@@ -46,7 +46,7 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let command = Cli::parse().command.unwrap_or(Command::Run);
-    build::install_crypto_provider();
+    shared::tls::install_provider();
     let config = match Config::read(Env::process()) {
         Ok(config) => config,
         Err(problems) => return refuse("the configuration is wrong", &problems, EXIT_CONFIG),

@@ -45,6 +45,11 @@ pub struct ByHolder {
     pub holder: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByEvent {
+    pub event: String,
+}
+
 type FloatGauge = Gauge<f64, AtomicU64>;
 type IntGauge = Gauge<i64, AtomicI64>;
 
@@ -74,7 +79,7 @@ pub struct Metrics {
     oldest: Family<ByState, FloatGauge>,
     queued: IntGauge,
     oldest_queued: FloatGauge,
-    totals: Family<ByClass, IntGauge>,
+    totals: Family<ByEvent, IntGauge>,
     signer_balance: FloatGauge,
     payout_funds: Family<ByToken, FloatGauge>,
     window_left: Family<ByToken, FloatGauge>,
@@ -165,6 +170,9 @@ impl Metrics {
             let label = ByState { state: state.state };
             self.depth.get_or_create(&label).set(state.count as i64);
             self.oldest.get_or_create(&label).set(state.oldest.map_or(0.0, age));
+        }
+        for (event, total) in &stats.totals {
+            self.totals.get_or_create(&ByEvent { event: event.clone() }).set(*total as i64);
         }
         self.queued.set(stats.queued as i64);
         self.oldest_queued.set(stats.oldest_queued.map_or(0.0, age));

@@ -9,5 +9,6 @@ pub mod check;
 mod claim;
 mod reclaim;
 
+pub(crate) use claim::count_failures;
 pub use claim::run as claim;
 pub use reclaim::run as reclaim;

@@ -5,7 +5,7 @@ use alloy::sol_types::SolCall;
 use shared::job::{Kind, Payload};
 use shared::store::Brief;
 
-use crate::chain::bindings::contracts::{IAffiliatePayout, IAffiliateRegistry, Payout, Referral};
+use crate::chain::contracts::{IAffiliatePayout, IAffiliateRegistry, Payout, Referral};
 
 /// Where our contracts are.
 #[derive(Debug, Clone, Copy)]
