@@ -1,1 +1,3 @@
-//! x
+//! The relayer.
+
+pub mod chain;

@@ -1,0 +1,183 @@
+//! The chain as the relayer needs it: a narrow trait, so that decisions are tested without a node, and one closed enum
+//! of what can go wrong. Every read that decides something names the block it was made at.
+//!
+//! An error here is never evidence about a payment: it only means "ask again".
+
+use alloy::primitives::{Address, Bytes};
+use async_trait::async_trait;
+use shared::ids::{BlockNumber, Hash32, Nonce, PaymentId, Wallet};
+use shared::job::{Payout, Register};
+use shared::money::{Sge, Usdc};
+use shared::tx::Inclusion;
+
+/// A block, as far as decisions need it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    pub number: BlockNumber,
+    pub hash: Hash32,
+    pub parent: Hash32,
+    /// Unix seconds.
+    pub timestamp: u64,
+    pub gas_limit: u64,
+    /// Wei per gas.
+    pub base_fee: u128,
+}
+
+/// What a simulated item would come to. `reason` is decoded for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Would succeed.
+    Fine,
+    /// The chain already says what the job wants it to say.
+    AlreadyDone,
+    /// The registry does not know the child yet.
+    NotRegistered,
+    /// A condition outside the job: the gate to park it under.
+    Gate { gate: Gate, reason: String },
+    /// The job cannot succeed, or its revert is unclear: see the class's severity.
+    Fails(shared::job::Failure),
+}
+
+/// Conditions outside a job that the chain can tell of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Gate {
+    /// The registry or the payout contract is paused, or the role is missing.
+    RegistryPaused,
+    PayoutPaused,
+    UsdcFloat,
+    SgeFloat,
+    UsdcWindow,
+    SgeWindow,
+    /// The token itself is paused.
+    UsdcPaused,
+    SgePaused,
+}
+
+/// What the payout contract has left of one token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenRoom<T> {
+    /// Own balance, or the treasury's balance under its allowance.
+    pub funds: T,
+    /// What the rolling window has left; the type's maximum when it is off.
+    pub window_left: T,
+    pub cap: T,
+    pub window_limit: T,
+    pub window_seconds: u64,
+}
+
+/// The contracts' conditions at one block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conditions {
+    pub registry_paused: bool,
+    pub payout_paused: bool,
+    pub usdc: TokenRoom<Usdc>,
+    pub sge: TokenRoom<Sge>,
+    /// Wei of the signer.
+    pub signer_balance: u128,
+}
+
+/// How a node answered a broadcast. Closed: what to do about each is decided in `signer/send.rs`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SendOutcome {
+    Accepted,
+    /// The node holds these very bytes already.
+    AlreadyKnown,
+    /// The account nonce is above this transaction's: something at this nonce was mined.
+    NonceTooLow,
+    /// Another transaction at this nonce pays about as much; only higher fees replace it.
+    ReplacementUnderpriced,
+    /// Below the node's minimum tip or the block's base fee.
+    FeeTooLow,
+    InsufficientFunds,
+    GasTooLow,
+    /// Over the block gas limit, the cap per transaction, or the size limit.
+    TooLarge,
+    /// The pool has no room, or the gap in front of this nonce is too wide.
+    PoolFull,
+    /// The node refused for a reason that is none of the above.
+    Refused(String),
+}
+
+/// Something that the contracts recorded, found in their event logs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChainEvent {
+    pub block: BlockNumber,
+    pub tx_hash: Hash32,
+    pub log_index: u64,
+    pub kind: ChainEventKind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChainEventKind {
+    Registered { child: Wallet, referrer: Wallet },
+    RegistrationRejected { child: Wallet, referrer: Wallet, verdict: Verdict },
+    Paid { payment: PaymentId, referrer: Wallet, child: Wallet, usdc: Usdc, sge: Sge },
+    /// One item of a batch was not paid.
+    PayoutFailed { payment: PaymentId, verdict: Verdict },
+}
+
+/// What became of a broadcast transaction, as one node sees it now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReceiptView {
+    pub inclusion: Inclusion,
+    pub succeeded: bool,
+    pub gas_used: u64,
+    pub effective_gas_price: u128,
+    /// Our contracts' events in this transaction.
+    pub events: Vec<ChainEvent>,
+}
+
+/// Why a question to a node got no usable answer.
+#[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
+pub enum ChainError {
+    #[error("the node at {endpoint} did not answer {method} within its deadline")]
+    Timeout { endpoint: String, method: &'static str },
+    #[error("the node at {endpoint} is unreachable for {method}: {detail}")]
+    Unreachable { endpoint: String, method: &'static str, detail: String },
+    #[error("the node at {endpoint} limits the rate of {method}")]
+    RateLimited { endpoint: String, method: &'static str },
+    #[error("the node at {endpoint} answered {method} with an error: {detail}")]
+    Node { endpoint: String, method: &'static str, detail: String },
+    #[error("the node at {endpoint} answered {method} with what does not parse: {detail}")]
+    Garbage { endpoint: String, method: &'static str, detail: String },
+    #[error("the node at {endpoint} does not know block {block}")]
+    UnknownBlock { endpoint: String, block: String },
+}
+
+/// One node, or several behind one face.
+#[async_trait]
+pub trait Chain: Send + Sync + 'static {
+    async fn chain_id(&self) -> Result<u64, ChainError>;
+    async fn has_code(&self, address: Address) -> Result<bool, ChainError>;
+    /// Whether `relayer` holds `RELAYER_ROLE` on the registry and on the payout contract.
+    async fn has_roles(&self, relayer: Address) -> Result<(bool, bool), ChainError>;
+    /// The newest block.
+    async fn head(&self) -> Result<Head, ChainError>;
+    /// The canonical block at `number`.
+    async fn block_at(&self, number: BlockNumber) -> Result<Head, ChainError>;
+    /// The suggested priority fee in wei per gas.
+    async fn priority_fee(&self) -> Result<u128, ChainError>;
+    /// The account nonce after the block `at`.
+    async fn nonce_at(&self, account: Address, at: Hash32) -> Result<Nonce, ChainError>;
+    /// The account nonce after the newest block.
+    async fn nonce_latest(&self, account: Address) -> Result<Nonce, ChainError>;
+    /// The account nonce counting what the node's pool holds without a gap.
+    async fn nonce_pending(&self, account: Address) -> Result<Nonce, ChainError>;
+    async fn conditions(&self, signer: Address, at: Hash32) -> Result<Conditions, ChainError>;
+    /// One verdict per item, in order, as if sent by the relayer on top of the block `at`. One call for all, plus one
+    /// for each item whose reason must be read.
+    async fn simulate_payouts(&self, items: &[Payout], at: Hash32) -> Result<Vec<Verdict>, ChainError>;
+    async fn simulate_registrations(&self, items: &[Register], at: Hash32) -> Result<Vec<Verdict>, ChainError>;
+    /// Why the whole call reverts on top of `at`, or `None` when it does not.
+    async fn simulate_call(&self, to: Address, data: Bytes, gas: u64, at: Hash32) -> Result<Option<Verdict>, ChainError>;
+    /// Per payment id: the block it was paid in, as of the block `at`.
+    async fn paid_at(&self, payments: &[PaymentId], at: Hash32) -> Result<Vec<Option<BlockNumber>>, ChainError>;
+    /// Per child: its recorded referrer, as of the block `at`.
+    async fn referrers(&self, children: &[Wallet], at: Hash32) -> Result<Vec<Option<Wallet>>, ChainError>;
+    /// Both contracts' events in blocks `from..=to`, in chain order.
+    async fn events(&self, from: BlockNumber, to: BlockNumber) -> Result<Vec<ChainEvent>, ChainError>;
+    /// The receipt of `tx`, where the node has one.
+    async fn receipt(&self, tx: Hash32) -> Result<Option<ReceiptView>, ChainError>;
+    /// Hands signed bytes to every endpoint; one acceptance is acceptance. The best outcome among the endpoints counts.
+    async fn broadcast(&self, raw: &Bytes) -> Result<SendOutcome, ChainError>;
+}
