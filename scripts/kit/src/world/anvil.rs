@@ -42,7 +42,13 @@ pub struct AnvilOptions {
 impl Default for AnvilOptions {
     fn default() -> Self {
         let mining = Mining::Every(1);
-        Self { mining, gas_limit: 30_000_000, base_fee: 1_000_000_000, slots_in_an_epoch: 32, extra: Vec::new() }
+        Self {
+            mining,
+            gas_limit: 30_000_000,
+            base_fee: 1_000_000_000,
+            slots_in_an_epoch: 32,
+            extra: Vec::new(),
+        }
     }
 }
 

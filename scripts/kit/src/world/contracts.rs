@@ -102,7 +102,10 @@ impl Contracts {
     }
 
     /// Sends `call` from the owner's account and waits until it has succeeded.
-    pub async fn as_owner<D: CallDecoder>(&self, call: CallBuilder<&DynProvider, D>) -> Result<TransactionReceipt> {
+    pub async fn as_owner<D: CallDecoder>(
+        &self,
+        call: CallBuilder<&DynProvider, D>,
+    ) -> Result<TransactionReceipt> {
         let sent = call.from(DEPLOYER).send().await?;
         let receipt = sent.with_timeout(Some(Duration::from_secs(30))).get_receipt().await?;
         ensure!(receipt.status(), "transaction {} reverted", receipt.transaction_hash);
@@ -151,5 +154,51 @@ impl Contracts {
     /// How many transactions the relayer's account has on the chain.
     pub async fn relayer_nonce(&self) -> Result<u64> {
         Ok(self.provider.get_transaction_count(RELAYER).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy::primitives::{U256, address, keccak256};
+
+    use super::super::{Mining, World};
+    use super::*;
+
+    #[tokio::test]
+    async fn a_world_without_binaries_pays_by_hand_and_leaves_nothing_behind() {
+        let builder =
+            World::builder().relayers(0).without_api().mining(Mining::Every(1)).limit("USDC_CAP", 50);
+        let world = builder.funds(1_000, 7).start().await.unwrap();
+        let contracts = &world.contracts;
+        let (child, referrer) = (Address::repeat_byte(1), Address::repeat_byte(2));
+        assert_eq!(
+            contracts.balances(contracts.addresses.payout).await.unwrap(),
+            (U256::from(1_000), U256::from(7))
+        );
+
+        let id = keccak256("one");
+        let send = contracts.registry().registerReferral(child, referrer).from(RELAYER).send().await.unwrap();
+        assert!(send.get_receipt().await.unwrap().status());
+        assert_eq!(contracts.referrer_of(child).await.unwrap(), referrer);
+        let payout = contracts.payout();
+        let pay =
+            |amount: u64| payout.payAffiliateUSDC(id, child, referrer, U256::from(amount)).from(RELAYER);
+        assert!(pay(51).call().await.is_err(), "above the cap given to the builder");
+        contracts.set_blocklisted(referrer, true).await.unwrap();
+        assert!(pay(50).call().await.is_err(), "blocklisted");
+        contracts.set_blocklisted(referrer, false).await.unwrap();
+        pay(50).send().await.unwrap().get_receipt().await.unwrap();
+
+        let paid = contracts.paid().await.unwrap();
+        assert_eq!((paid.len(), paid[0].usdc, paid[0].payment_id), (1, U256::from(50), id));
+        assert_eq!(contracts.paid_at(id).await.unwrap(), paid[0].block);
+        assert!(contracts.gas_used(paid[0].tx).await.unwrap() > 21_000);
+        assert_eq!(contracts.relayer_nonce().await.unwrap(), 2);
+        assert_eq!(RELAYER, address!("70997970C51812dc3A010C7d01b50e0d17dc79C8"));
+
+        let (folder, port) = (world.folder().to_owned(), world.redis.port());
+        drop(world);
+        assert!(!folder.exists());
+        assert!(std::net::TcpListener::bind(("127.0.0.1", port)).is_ok());
     }
 }

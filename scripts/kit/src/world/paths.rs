@@ -20,7 +20,10 @@ pub fn binary(name: &str) -> Result<PathBuf> {
             return Ok(candidate);
         }
     }
-    bail!("no `{name}` beside {}: build it first (`cargo build --workspace --bins --locked`)", running.display())
+    bail!(
+        "no `{name}` beside {}: build it first (`cargo build --workspace --bins --locked`)",
+        running.display()
+    )
 }
 
 /// The native Anvil of the npm package: its Node wrapper would stand between us and our signals.

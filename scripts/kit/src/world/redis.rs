@@ -75,7 +75,12 @@ impl Redis {
     }
 
     /// Waits until `key` has a value that `accept` takes.
-    pub async fn until_key(&self, key: &str, limit: Duration, accept: impl Fn(&str) -> bool) -> Result<String> {
+    pub async fn until_key(
+        &self,
+        key: &str,
+        limit: Duration,
+        accept: impl Fn(&str) -> bool,
+    ) -> Result<String> {
         until(&format!("Redis key {key}"), limit, || async {
             let value = self.cli(&["GET", key]).await?;
             Ok(accept(&value).then_some(value))
@@ -108,7 +113,8 @@ async fn launch(folder: &Path, port: u16, reaper: &Arc<Reaper>) -> Result<Proces
     let own = format!("process_id:{}", process.pid());
     for _ in 0..400 {
         process.check()?;
-        if cli(port, &["INFO", "server"]).await.is_ok_and(|info| info.lines().any(|line| line.trim() == own)) {
+        if cli(port, &["INFO", "server"]).await.is_ok_and(|info| info.lines().any(|line| line.trim() == own))
+        {
             return Ok(process);
         }
         tokio::time::sleep(Duration::from_millis(25)).await;
@@ -126,7 +132,10 @@ mod tests {
         let reaper = Reaper::start(folder.path()).unwrap();
         let mut redis = Redis::start(folder.path(), &reaper).await.unwrap();
         assert_eq!(redis.cli(&["CONFIG", "GET", "appendfsync"]).await.unwrap(), "appendfsync\nalways");
-        assert_eq!(redis.cli(&["CONFIG", "GET", "maxmemory-policy"]).await.unwrap(), "maxmemory-policy\nnoeviction");
+        assert_eq!(
+            redis.cli(&["CONFIG", "GET", "maxmemory-policy"]).await.unwrap(),
+            "maxmemory-policy\nnoeviction"
+        );
         redis.cli(&["SET", "a", "1"]).await.unwrap();
         redis.kill();
         assert!(redis.cli(&["GET", "a"]).await.is_err());
