@@ -1,2 +1,3 @@
-//! Tools of the workspace: the world of real processes that demo, tests and benchmarks play in.
+//! Tools of the workspace: the world of real processes that demo, tests and benchmarks play in, and what plays there.
+pub mod demo;
 pub mod world;

@@ -138,7 +138,7 @@ impl Builder {
             Redis::start(folder.path(), &reaper),
             Anvil::start(folder.path(), &reaper, &self.anvil)
         )?;
-        let contracts = Contracts::deploy(&anvil, &self.limits).await?;
+        let contracts = Contracts::deploy(folder.path(), &reaper, &anvil, &self.limits).await?;
         contracts.fund(U256::from(self.usdc), U256::from(self.sge)).await?;
         anvil.set_mining(self.anvil.mining).await?;
 

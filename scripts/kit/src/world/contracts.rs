@@ -1,19 +1,22 @@
 //! The deployed contracts: deployment, funding, what the owner may do, and what the chain says.
 
-use std::collections::BTreeMap;
-use std::process::Stdio;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::contract::{CallBuilder, CallDecoder};
 use alloy::primitives::{Address, B256, U256, address};
 use alloy::providers::{DynProvider, Provider as _};
 use alloy::rpc::types::TransactionReceipt;
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 
 use super::anvil::Anvil;
 use super::bindings::{IAffiliatePayout, IAffiliateRegistry, IERC20, TestSGE, TestUSDC};
 use super::paths;
+use super::process::{Process, Reaper};
+use super::settings::Env;
 
 /// Anvil's account 0: deploys, owns the test tokens, holds all roles but the relayer's.
 pub const DEPLOYER: Address = address!("f39Fd6e51aad88F6F4ce6aB8827279cffFb92266");
@@ -53,23 +56,23 @@ pub struct Contracts {
 
 impl Contracts {
     /// Runs `scripts/deploy` against `anvil`. `limits` is passed on: `USDC_CAP`, `WINDOW_SECONDS` and the like.
-    pub(super) async fn deploy(anvil: &Anvil, limits: &BTreeMap<String, String>) -> Result<Self> {
-        let mut command = tokio::process::Command::new(paths::root().join("scripts/deploy"));
-        command
-            .env("ETH_RPC_HTTPS", anvil.url())
-            .env("DEPLOYER_PRIVATE_KEY", DEPLOYER_KEY)
-            .env("RELAYER_ADDRESS", RELAYER.to_string())
-            .envs(limits)
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
-        let output = tokio::time::timeout(Duration::from_secs(240), command.output())
-            .await
-            .context("scripts/deploy took more than 240 s")?
-            .context("run scripts/deploy")?;
-        if !output.status.success() {
-            bail!("scripts/deploy: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr).trim());
-        }
-        let addresses = serde_json::from_slice(&output.stdout).context("what scripts/deploy prints")?;
+    pub(super) async fn deploy(
+        world: &Path,
+        reaper: &Arc<Reaper>,
+        anvil: &Anvil,
+        limits: &Env,
+    ) -> Result<Self> {
+        // In a group of its own, so that the compiler and forge, too, die with the harness.
+        let mut command = Command::new("bash");
+        let (script, printed) = (paths::root().join("scripts/deploy"), world.join("deployed.json"));
+        command.args(["-c", "exec \"$0\" >\"$1\""]).arg(script).arg(&printed);
+        command.env("ETH_RPC_HTTPS", anvil.url()).env("DEPLOYER_PRIVATE_KEY", DEPLOYER_KEY);
+        command.env("RELAYER_ADDRESS", RELAYER.to_string()).env("TMPDIR", world).envs(limits);
+        let mut deploy = Process::spawn("scripts/deploy", command, world.join("deploy.log"), reaper)?;
+        let status = deploy.wait(Duration::from_secs(240)).await?;
+        ensure!(status.success(), "scripts/deploy: {status}\n{}", deploy.log_tail(30));
+        let addresses =
+            serde_json::from_slice(&std::fs::read(printed)?).context("what scripts/deploy prints")?;
         Ok(Self { addresses, provider: anvil.provider().clone() })
     }
 
