@@ -91,7 +91,18 @@ impl fmt::Display for Wallet {
         f.write_str(&self.0.to_checksum(None))
     }
 }
-text_serde!(Wallet);
+
+/// The stored form, see [`Wallet::key`]: scripts build keys from it.
+impl Serialize for Wallet {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.key())
+    }
+}
+impl<'de> Deserialize<'de> for Wallet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
 
 /// The on-chain identity of a payment: `keccak256(abi.encode(source, externalId))`, never normalised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -324,7 +335,9 @@ mod tests {
 
     #[test]
     fn a_wallet_of_the_wrong_length_or_alphabet_is_refused() {
-        for text in ["", "0x", "0x12", "5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", &format!("0x{}", "g".repeat(40))] {
+        for text in
+            ["", "0x", "0x12", "5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", &format!("0x{}", "g".repeat(40))]
+        {
             assert!(matches!(text.parse::<Wallet>(), Err(IdError::MalformedWallet(_))), "{text}");
         }
     }

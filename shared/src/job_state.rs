@@ -36,13 +36,20 @@ pub enum Pending {
 /// In the hands of a worker, or of the leader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Processing {
-    Checking { worker: String },
+    Checking {
+        worker: String,
+    },
     /// Checked, waiting for a nonce.
     Ready,
     /// Journaled: from here on only the chain decides.
-    Submitted { nonce: Nonce },
+    Submitted {
+        nonce: Nonce,
+    },
     /// Included in a block that is not yet deep enough.
-    Confirming { block: BlockNumber, nonce: Option<Nonce> },
+    Confirming {
+        block: BlockNumber,
+        nonce: Option<Nonce>,
+    },
 }
 
 macro_rules! stages {
@@ -89,7 +96,8 @@ stages! {
 
 impl Stage {
     /// The six states in the order people list them.
-    pub const STATES: [&'static str; 6] = ["pending", "processing", "retrying", "done", "failed", "cancelled"];
+    pub const STATES: [&'static str; 6] =
+        ["pending", "processing", "retrying", "done", "failed", "cancelled"];
 }
 
 impl JobState {
@@ -145,6 +153,7 @@ events! {
     Exclude = "exclude";
     Finish = "finish";
     Promote = "promote";
+    Await = "await";
     Release = "release";
     Retry = "retry";
     Cancel = "cancel";
@@ -180,6 +189,7 @@ pub const EDGES: &[(&str, &str, &str)] = &[
     ("confirming", "finish", "done"),
     ("delayed", "promote", "queued"),
     ("held", "promote", "queued"),
+    ("held", "await", "waiting"),
     ("gated", "release", "queued"),
     ("waiting", "release", "queued"),
     ("failed", "release", "queued"),
@@ -257,7 +267,7 @@ mod tests {
 
     #[test]
     fn every_stage_can_be_reached_from_acceptance() {
-        let mut seen = vec!["queued", "waiting", "held"];
+        let mut seen = vec!["queued", "held"];
         loop {
             let next: Vec<_> =
                 EDGES.iter().filter(|(f, _, t)| seen.contains(f) && !seen.contains(t)).map(|e| e.2).collect();

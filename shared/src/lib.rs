@@ -1,9 +1,17 @@
 //! The domain of Affiliate Instant Liquidity, its pure state machines, and the only code that speaks to Redis.
 
 pub mod clock;
+pub mod env;
 pub mod ids;
 pub mod job;
 pub mod job_state;
+pub mod lease;
 pub mod money;
+pub mod retry;
+pub mod store;
+pub mod tasks;
+pub mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod tx;
 pub mod tx_state;

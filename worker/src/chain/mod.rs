@@ -109,11 +109,27 @@ pub struct ChainEvent {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChainEventKind {
-    Registered { child: Wallet, referrer: Wallet },
-    RegistrationRejected { child: Wallet, referrer: Wallet, verdict: Verdict },
-    Paid { payment: PaymentId, referrer: Wallet, child: Wallet, usdc: Usdc, sge: Sge },
+    Registered {
+        child: Wallet,
+        referrer: Wallet,
+    },
+    RegistrationRejected {
+        child: Wallet,
+        referrer: Wallet,
+        verdict: Verdict,
+    },
+    Paid {
+        payment: PaymentId,
+        referrer: Wallet,
+        child: Wallet,
+        usdc: Usdc,
+        sge: Sge,
+    },
     /// One item of a batch was not paid.
-    PayoutFailed { payment: PaymentId, verdict: Verdict },
+    PayoutFailed {
+        payment: PaymentId,
+        verdict: Verdict,
+    },
 }
 
 /// What became of a broadcast transaction, as one node sees it now.
@@ -167,11 +183,25 @@ pub trait Chain: Send + Sync + 'static {
     /// One verdict per item, in order, as if sent by the relayer on top of the block `at`. One call for all, plus one
     /// for each item whose reason must be read.
     async fn simulate_payouts(&self, items: &[Payout], at: Hash32) -> Result<Vec<Verdict>, ChainError>;
-    async fn simulate_registrations(&self, items: &[Register], at: Hash32) -> Result<Vec<Verdict>, ChainError>;
+    async fn simulate_registrations(
+        &self,
+        items: &[Register],
+        at: Hash32,
+    ) -> Result<Vec<Verdict>, ChainError>;
     /// Why the whole call reverts on top of `at`, or `None` when it does not.
-    async fn simulate_call(&self, to: Address, data: Bytes, gas: u64, at: Hash32) -> Result<Option<Verdict>, ChainError>;
+    async fn simulate_call(
+        &self,
+        to: Address,
+        data: Bytes,
+        gas: u64,
+        at: Hash32,
+    ) -> Result<Option<Verdict>, ChainError>;
     /// Per payment id: the block it was paid in, as of the block `at`.
-    async fn paid_at(&self, payments: &[PaymentId], at: Hash32) -> Result<Vec<Option<BlockNumber>>, ChainError>;
+    async fn paid_at(
+        &self,
+        payments: &[PaymentId],
+        at: Hash32,
+    ) -> Result<Vec<Option<BlockNumber>>, ChainError>;
     /// Per child: its recorded referrer, as of the block `at`.
     async fn referrers(&self, children: &[Wallet], at: Hash32) -> Result<Vec<Option<Wallet>>, ChainError>;
     /// Both contracts' events in blocks `from..=to`, in chain order.

@@ -1,0 +1,24 @@
+use thiserror::Error;
+
+/// Why the store could not answer. Domain outcomes (a duplicate, a refused transition) are no errors.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    #[error("Redis did not answer {operation}: {source}")]
+    Redis {
+        operation: &'static str,
+        #[source]
+        source: redis::RedisError,
+    },
+    #[error("no connection to Redis for {operation}: {detail}")]
+    Pool { operation: &'static str, detail: String },
+    #[error(
+        "`{key}` holds `{value}` in `{field}`, which is not {expected}; a newer version may have written it"
+    )]
+    Corrupt { key: String, field: &'static str, value: String, expected: &'static str },
+    #[error("script `{script}` returned {value}, which this version does not know")]
+    UnknownReply { script: &'static str, value: String },
+    #[error("the schema in Redis has version {stored}, this program knows {known}: deploy a newer version")]
+    NewerSchema { stored: u64, known: u64 },
+    #[error("{operation} reached the primary, but not the durability that the policy asks for: {detail}")]
+    NotDurable { operation: &'static str, detail: String },
+}

@@ -1,0 +1,96 @@
+//! Gates: conditions outside a job under which nothing of a kind can go on. Jobs that meet a closed gate are parked and
+//! never charged. The two switches of operators, intake and signing, are gates as well.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+
+use super::error::StoreError;
+use super::script::{self, Args};
+use super::{Store, codec};
+
+/// Closed: registrations and payments are answered with 503.
+pub const INTAKE: &str = "intake";
+/// Closed: no new nonces; bumps, rebroadcasts and confirmations go on.
+pub const SIGNING: &str = "signing";
+
+/// A closed gate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClosedGate {
+    pub gate: String,
+    pub reason: String,
+    pub by: String,
+    /// Unix milliseconds of the Redis clock.
+    pub since: u64,
+    /// How many jobs are parked under it.
+    pub parked: u64,
+}
+
+#[derive(Deserialize)]
+struct Stored {
+    reason: String,
+    by: String,
+    since: String,
+}
+
+impl Store {
+    /// Closes a gate; `true` when it was open.
+    pub async fn close_gate(&self, gate: &str, reason: &str, by: &str) -> Result<bool, StoreError> {
+        self.gate_script(&script::GATE_CLOSE, gate, reason, by, false).await
+    }
+
+    /// Opens a gate; `true` when it was closed. The jobs under it are then released by [`Store::release_parked`].
+    pub async fn open_gate(&self, gate: &str, reason: &str, by: &str) -> Result<bool, StoreError> {
+        self.gate_script(&script::GATE_OPEN, gate, reason, by, false).await
+    }
+
+    /// An operator stops intake or signing. Audited, and survives restarts.
+    pub async fn pause(&self, what: &'static str, reason: &str, actor: &str) -> Result<bool, StoreError> {
+        self.gate_script(&script::GATE_CLOSE, what, reason, actor, true).await
+    }
+
+    /// An operator lets intake or signing go on. Audited.
+    pub async fn resume(&self, what: &'static str, reason: &str, actor: &str) -> Result<bool, StoreError> {
+        self.gate_script(&script::GATE_OPEN, what, reason, actor, true).await
+    }
+
+    async fn gate_script(
+        &self,
+        script: &script::Script,
+        gate: &str,
+        reason: &str,
+        by: &str,
+        operator: bool,
+    ) -> Result<bool, StoreError> {
+        let args = Args::new().arg(gate).arg(reason).arg(by).arg(u8::from(operator));
+        Ok(self.run_durably::<i64>(script, args).await? == 1)
+    }
+
+    pub async fn closed_gates(&self) -> Result<Vec<ClosedGate>, StoreError> {
+        let key = self.keys.gate();
+        let stored: HashMap<String, String> = self.read("gates", redis::cmd("HGETALL").arg(&key)).await?;
+        let mut pipe = redis::pipe();
+        let names: Vec<&String> = stored.keys().collect();
+        for gate in &names {
+            pipe.cmd("ZCARD").arg(self.keys.parked(gate));
+        }
+        let parked: Vec<u64> = if names.is_empty() { Vec::new() } else { self.pipe("gates", &pipe).await? };
+        let mut gates = Vec::with_capacity(names.len());
+        for (gate, parked) in names.into_iter().zip(parked) {
+            let Stored { reason, by, since } = codec::json(&key, "gate", &stored[gate], "a closed gate")?;
+            let since = codec::parse(&key, "since", &since, "unix milliseconds")?;
+            gates.push(ClosedGate { gate: gate.clone(), reason, by, since, parked });
+        }
+        gates.sort_by(|a, b| a.gate.cmp(&b.gate));
+        Ok(gates)
+    }
+
+    /// Gates under which jobs are parked, open or closed.
+    pub async fn parked(&self, gates: &[&str]) -> Result<Vec<u64>, StoreError> {
+        let mut pipe = redis::pipe();
+        for gate in gates {
+            pipe.cmd("ZCARD").arg(self.keys.parked(gate));
+        }
+        self.pipe("parked", &pipe).await
+    }
+}

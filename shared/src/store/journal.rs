@@ -1,0 +1,317 @@
+//! The journal: which nonce belongs to which intent, and every signed attempt, written before anything is broadcast.
+//!
+//! Invariants, all enforced inside the scripts:
+//! * Only the holder of the living lease writes (G5).
+//! * A nonce gets one intent, and keeps it (G3); a cancel is irrevocable.
+//! * An attempt is in the journal before anybody may broadcast it (G4). Asking again with the same hash answers
+//!   [`JournalOutcome::Already`], so a lost reply is re-asked and never re-signed.
+
+use std::collections::HashMap;
+
+use alloy::primitives::Address;
+
+use super::codec::{self, Record};
+use super::error::StoreError;
+use super::lease::Fence;
+use super::script::{self, Applied, Args, applied};
+use super::{Brief, SLICE, Store};
+use crate::ids::{BlockNumber, Epoch, Hash32, JobId, Nonce};
+use crate::tx::{Attempt, Inclusion, Intent, TxRecord};
+use crate::tx_state::TxState;
+
+/// A signed transaction that wants a nonce.
+#[derive(Debug, Clone)]
+pub struct NewTx<'a> {
+    pub signer: Address,
+    pub nonce: Nonce,
+    pub intent: &'a Intent,
+    pub attempt: &'a Attempt,
+    /// The most nonces that may be open at once.
+    pub max_open: usize,
+}
+
+/// What the journal said to a new transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JournalOutcome {
+    /// Durable since `at` (unix milliseconds): it may be broadcast.
+    Journaled {
+        at: u64,
+    },
+    /// This very transaction is durable already: it may be broadcast.
+    Already,
+    /// The lease is not ours: nothing was written.
+    Fenced,
+    /// Another nonce is next (`None`: the signer has no nonce yet).
+    WrongNonce {
+        next: Option<Nonce>,
+    },
+    SigningPaused,
+    TooManyOpen,
+    NotSynced,
+    /// These jobs may not be signed any more; nothing was written.
+    Offenders(Vec<JobId>),
+}
+
+/// What the journal said to a further attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Journaled {
+    Journaled {
+        at: u64,
+    },
+    Already,
+    Fenced,
+    /// The nonce is closed.
+    NotOpen,
+    /// Another attempt came first.
+    Overtaken,
+    /// Only cancels may follow a cancel.
+    Cancelling,
+}
+
+/// A job that the contract's state, deep enough, says is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FinishedJob {
+    pub job: JobId,
+    pub epoch: Epoch,
+    pub block: BlockNumber,
+    /// The transaction and log that did it, where an event was found.
+    pub event: Option<(Hash32, u64)>,
+}
+
+impl Store {
+    /// The oldest jobs that wait for a nonce. `None` when fenced.
+    pub async fn read_ready(&self, fence: &Fence, count: usize) -> Result<Option<Vec<Brief>>, StoreError> {
+        let args = Args::new().arg(fence).arg(count.min(SLICE));
+        let rows: Vec<redis::Value> = self.run(&script::READ_READY, args).await?;
+        if !matches!(rows.first(), Some(redis::Value::Int(0))) {
+            return Ok(None);
+        }
+        let unknown = |value: &redis::Value| StoreError::UnknownReply {
+            script: "read_ready",
+            value: format!("{value:?}"),
+        };
+        rows.iter()
+            .skip(2)
+            .map(|row| {
+                codec::brief(&redis::from_redis_value_ref::<Vec<String>>(row).map_err(|_| unknown(row))?)
+            })
+            .collect::<Result<_, _>>()
+            .map(Some)
+    }
+
+    /// The next nonce of `signer`, `None` before its first takeover.
+    pub async fn next_nonce(&self, signer: Address) -> Result<Option<Nonce>, StoreError> {
+        let key = self.keys.signer(signer);
+        let next: Option<String> = self.read("next nonce", redis::cmd("HGET").arg(&key).arg("next")).await?;
+        codec::optional(&key, "next", &next.unwrap_or_default(), "a nonce")
+    }
+
+    /// Sets the next nonce after a takeover looked at the chain; `false` when fenced or when `expected` is outdated.
+    pub async fn set_next_nonce(
+        &self,
+        fence: &Fence,
+        signer: Address,
+        expected: Option<Nonce>,
+        next: Nonce,
+    ) -> Result<bool, StoreError> {
+        let expected = expected.map(|nonce| nonce.to_string()).unwrap_or_default();
+        let args = Args::new().arg(fence).arg(format!("{signer:#x}")).arg(expected).arg(next);
+        Ok(self.run_durably::<i64>(&script::SIGNER_SET, args).await? == 0)
+    }
+
+    /// Writes a new transaction. Only [`JournalOutcome::Journaled`] and [`JournalOutcome::Already`] allow a broadcast.
+    pub async fn journal(&self, fence: &Fence, tx: &NewTx<'_>) -> Result<JournalOutcome, StoreError> {
+        let mut args = Args::new()
+            .arg(fence)
+            .arg(format!("{:#x}", tx.signer))
+            .arg(tx.nonce)
+            .arg(tx.intent.kind.name())
+            .arg(codec::to_json(tx.intent))
+            .arg(codec::to_json(tx.attempt))
+            .arg(tx.attempt.hash)
+            .arg(tx.max_open);
+        for held in &tx.intent.jobs {
+            args = args.arg(held.job).arg(held.epoch);
+        }
+        let reply: Vec<redis::Value> = self.run_durably(&script::JOURNAL, args).await?;
+        let unknown = || StoreError::UnknownReply { script: "journal", value: format!("{reply:?}") };
+        let text = |at: usize| -> Result<String, StoreError> {
+            reply.get(at).and_then(|value| redis::from_redis_value_ref(value).ok()).ok_or_else(unknown)
+        };
+        Ok(match text(0)?.as_str() {
+            "0" => JournalOutcome::Journaled {
+                at: codec::parse("journal", "at", &text(1)?, "unix milliseconds")?,
+            },
+            "1" => JournalOutcome::Already,
+            "2" => JournalOutcome::Fenced,
+            "3" => {
+                JournalOutcome::WrongNonce { next: codec::optional("signer", "next", &text(1)?, "a nonce")? }
+            }
+            "4" => JournalOutcome::SigningPaused,
+            "5" => JournalOutcome::TooManyOpen,
+            "6" => JournalOutcome::NotSynced,
+            "7" => {
+                let ids: Vec<String> = reply
+                    .get(1)
+                    .and_then(|value| redis::from_redis_value_ref(value).ok())
+                    .ok_or_else(unknown)?;
+                let ids = ids.iter().map(|id| codec::parse("journal", "offender", id, "a job id"));
+                JournalOutcome::Offenders(ids.collect::<Result<_, _>>()?)
+            }
+            _ => return Err(unknown()),
+        })
+    }
+
+    /// Writes a further attempt at an open nonce, of which `so_far` attempts were known. Only
+    /// [`Journaled::Journaled`] and [`Journaled::Already`] allow a broadcast.
+    pub async fn journal_attempt(
+        &self,
+        fence: &Fence,
+        signer: Address,
+        nonce: Nonce,
+        so_far: usize,
+        attempt: &Attempt,
+    ) -> Result<Journaled, StoreError> {
+        let args = Args::new()
+            .arg(fence)
+            .arg(format!("{signer:#x}"))
+            .arg(nonce)
+            .arg(so_far)
+            .arg(codec::to_json(attempt))
+            .arg(attempt.hash)
+            .arg(u8::from(attempt.cancel));
+        let reply: Vec<String> = self.run_durably(&script::JOURNAL_ATTEMPT, args).await?;
+        let unknown = || StoreError::UnknownReply { script: "journal_attempt", value: format!("{reply:?}") };
+        Ok(match reply.first().map(String::as_str) {
+            Some("0") => {
+                let at = reply.get(1).ok_or_else(unknown)?;
+                Journaled::Journaled { at: codec::parse("journal", "at", at, "unix milliseconds")? }
+            }
+            Some("1") => Journaled::Already,
+            Some("2") => Journaled::Fenced,
+            Some("3") => Journaled::NotOpen,
+            Some("4") => Journaled::Overtaken,
+            Some("5") => Journaled::Cancelling,
+            _ => return Err(unknown()),
+        })
+    }
+
+    /// Every open nonce, in order.
+    pub async fn open_txs(&self, signer: Address) -> Result<Vec<TxRecord>, StoreError> {
+        let nonces: Vec<String> =
+            self.read("open nonces", redis::cmd("ZRANGE").arg(self.keys.open(signer)).arg(0).arg(-1)).await?;
+        let mut out = Vec::with_capacity(nonces.len());
+        for nonce in nonces {
+            let nonce = codec::parse("open", "nonce", &nonce, "a nonce")?;
+            if let Some(tx) = self.tx(signer, nonce).await? {
+                out.push(tx);
+            }
+        }
+        Ok(out)
+    }
+
+    /// What was journaled for a nonce.
+    pub async fn tx(&self, signer: Address, nonce: Nonce) -> Result<Option<TxRecord>, StoreError> {
+        let key = self.keys.tx(signer, nonce);
+        let fields: HashMap<String, String> =
+            self.read("transaction", redis::cmd("HGETALL").arg(&key)).await?;
+        if fields.is_empty() {
+            return Ok(None);
+        }
+        read_tx(nonce, &Record { key: &key, fields: &fields }).map(Some)
+    }
+
+    /// Records where a nonce's transaction is seen in the chain, or (`None`) that it is not. Returns the Redis clock in
+    /// milliseconds; `None` when fenced or closed.
+    pub async fn include(
+        &self,
+        fence: &Fence,
+        signer: Address,
+        nonce: Nonce,
+        seen: Option<Inclusion>,
+    ) -> Result<Option<u64>, StoreError> {
+        let hash = seen.map(|seen| seen.hash.to_string()).unwrap_or_default();
+        let block = seen.map(|seen| seen.block.to_string()).unwrap_or_default();
+        let args = Args::new().arg(fence).arg(format!("{signer:#x}")).arg(nonce).arg(hash).arg(block);
+        let reply: Vec<String> = self.run(&script::INCLUDE, args).await?;
+        match reply.first().map(String::as_str) {
+            Some("0") => {
+                codec::parse("include", "at", reply.get(1).map_or("", String::as_str), "unix milliseconds")
+                    .map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Takes jobs to done.
+    pub async fn finish(&self, fence: &Fence, jobs: &[FinishedJob]) -> Result<Vec<Applied>, StoreError> {
+        let mut out = Vec::with_capacity(jobs.len());
+        for slice in jobs.chunks(SLICE) {
+            let mut args = Args::new().arg(fence);
+            for finished in slice {
+                let (hash, log_index) = match finished.event {
+                    Some((hash, index)) => (hash.to_string(), index.to_string()),
+                    None => Default::default(),
+                };
+                args =
+                    args.arg(finished.job).arg(finished.epoch).arg(finished.block).arg(hash).arg(log_index);
+            }
+            out.extend(applied("finish", self.run_durably(&script::FINISH, args).await?)?);
+        }
+        Ok(out)
+    }
+
+    /// Closes a nonce that is consumed for good; `false` when fenced, closed already, or still holding a job.
+    pub async fn close_nonce(
+        &self,
+        fence: &Fence,
+        signer: Address,
+        nonce: Nonce,
+        consumed_by: &'static str,
+        hash: Option<Hash32>,
+    ) -> Result<bool, StoreError> {
+        let hash = hash.map(|hash| hash.to_string()).unwrap_or_default();
+        let args = Args::new().arg(fence).arg(format!("{signer:#x}")).arg(nonce).arg(consumed_by).arg(hash);
+        Ok(self.run::<i64>(&script::CLOSE_NONCE, args).await? == 0)
+    }
+
+    /// Jobs settled from the chain in blocks up to `block`, which wait to be deep enough.
+    pub async fn settling(&self, up_to: BlockNumber, count: usize) -> Result<Vec<JobId>, StoreError> {
+        let key = self.keys.settling();
+        let mut command = redis::cmd("ZRANGEBYSCORE");
+        command.arg(&key).arg("-inf").arg(up_to.get()).arg("LIMIT").arg(0).arg(count);
+        let ids: Vec<String> = self.read("settling", &command).await?;
+        ids.iter().map(|id| codec::parse(&key, "job", id, "a job id")).collect()
+    }
+}
+
+fn read_tx(nonce: Nonce, record: &Record<'_>) -> Result<TxRecord, StoreError> {
+    let corrupt = |field, expected| StoreError::Corrupt {
+        key: record.key.to_owned(),
+        field,
+        value: record.text(field).to_owned(),
+        expected,
+    };
+    let intent: Intent = codec::json(record.key, "intent", record.text("intent"), "an intent")?;
+    let count: usize = record.need("attempts", "a number")?;
+    let mut attempts = Vec::with_capacity(count);
+    for n in 0..count {
+        let text = |name: &str| record.fields.get(&format!("{name}:{n}")).map_or("", String::as_str);
+        let mut attempt: Attempt = codec::json(record.key, "attempt", text("attempt"), "an attempt")?;
+        attempt.at = codec::parse(record.key, "at", text("at"), "unix milliseconds")?;
+        attempts.push(attempt);
+    }
+    let inclusion = match record.maybe::<Hash32>("included_hash", "a hash")? {
+        Some(hash) => Some(Inclusion { hash, block: record.need("included_block", "a block number")? }),
+        None => None,
+    };
+    Ok(TxRecord {
+        nonce,
+        intent,
+        state: TxState::from_name(record.text("state"))
+            .ok_or_else(|| corrupt("state", "a transaction state"))?,
+        attempts,
+        inclusion,
+        created_at: record.need("created_at", "unix milliseconds")?,
+    })
+}

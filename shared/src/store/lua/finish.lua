@@ -1,0 +1,28 @@
+-- Takes jobs to `done`: the contract's own state says so at the configured depth.
+-- KEYS: 1 = lane prefix
+-- ARGV: 1 = lease value, then per job: job id, epoch, block, hash or '', log index or ''
+-- Returns: one refusal code per job
+local fence, out = ARGV[1], {}
+for i = 2, #ARGV, 5 do
+  local id, block, hash = ARGV[i], ARGV[i + 2], ARGV[i + 3]
+  local job = record(job_key(id))
+  local no = refusal(job, ARGV[i + 1], { submitted = true, confirming = true }, fence)
+  if no == 0 then
+    move(id, job, 'done', 'finish', { block = block, hash = hash, nonce = job.nonce, fence = fence }, 'block', block,
+      'hash', hash, 'log_index', ARGV[i + 4], 'done_at', NOW)
+    redis.call('HDEL', job_key(id), 'error', 'pack_max')
+    count('done:' .. job.kind)
+    if job.kind == 'payout' then
+      local payment = key('payment:') .. job.payment
+      redis.call('HSET', payment, 'paid_block', block, 'paid_hash', hash)
+      if job.refund_requested == '1' then
+        local due = redis.call('HMGET', payment, 'usdc', 'sge')
+        redis.call('HSET', payment, 'owed_usdc', due[1], 'owed_sge', due[2])
+        redis.call('ZADD', key('owed'), NOW, job.payment)
+        log(id, { event = 'owed' })
+      end
+    end
+  end
+  out[#out + 1] = no
+end
+return out

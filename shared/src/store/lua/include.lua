@@ -1,0 +1,32 @@
+-- Records that a nonce's transaction was seen in a block, or is no longer seen in one. Payouts that waited for a
+-- registration are let go at its inclusion.
+-- KEYS: 1 = lane prefix
+-- ARGV: 1 = lease value, 2 = signer, 3 = nonce, 4 = hash or '' when it is no longer included, 5 = block
+-- Returns: {0, ms} recorded, {1} lease not ours, {2} no open transaction at this nonce
+local signer, nonce, hash, block = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+if not is_fenced_in(ARGV[1]) then return { 1 } end
+local tx_key = key('tx:') .. signer .. ':' .. nonce
+local tx = record(tx_key)
+if tx.state ~= 'open' and tx.state ~= 'cancelling' then return { 2 } end
+if (tx.included_hash or '') == hash and (tx.included_block or '') == block then return { 0, NOW } end
+if hash == '' then
+  redis.call('HDEL', tx_key, 'included_hash', 'included_block')
+else
+  redis.call('HSET', tx_key, 'included_hash', hash, 'included_block', block)
+end
+for _, held in ipairs(cjson.decode(tx.intent).jobs) do
+  local id = held.job
+  local job = record(job_key(id))
+  if job.nonce == nonce and job.signer == signer then
+    if hash == '' then
+      if job.stage == 'confirming' then
+        redis.call('HDEL', job_key(id), 'block')
+        move(id, job, 'submitted', 'exclude', { nonce = nonce }, 'nonce', nonce, 'signer', signer)
+      end
+    elseif job.stage == 'submitted' then
+      move(id, job, 'confirming', 'include', { nonce = nonce, hash = hash, block = block }, 'nonce', nonce, 'signer',
+        signer, 'block', block)
+    end
+  end
+end
+return { 0, NOW }

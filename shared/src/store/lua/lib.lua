@@ -1,0 +1,132 @@
+-- Shared by every script: put in front of it when the script is loaded.
+-- KEYS: 1 = lane prefix, such as `ail:{main}:`. Every other key is derived below that prefix.
+-- ARGV: none of its own.
+-- Returns: nothing; defines functions.
+
+local LANE = KEYS[1]
+local FEED_MAX = 10000
+local LOG_MAX = 256
+
+local function key(suffix) return LANE .. suffix end
+local function job_key(id) return LANE .. 'job:' .. id end
+
+-- Unix milliseconds of the Redis clock.
+local function clock()
+  local t = redis.call('TIME')
+  return string.format('%.0f', t[1] * 1000 + math.floor(t[2] / 1000))
+end
+
+local NOW = clock()
+
+-- HGETALL as a table.
+local function record(k)
+  local flat = redis.call('HGETALL', k)
+  local out = {}
+  for i = 1, #flat, 2 do out[flat[i]] = flat[i + 1] end
+  return out
+end
+
+-- Compares two decimal integers without leading zeros, of any length: -1, 0 or 1.
+local function cmp(a, b)
+  if #a ~= #b then return #a < #b and -1 or 1 end
+  if a == b then return 0 end
+  return a < b and -1 or 1
+end
+
+local function count(name, by) redis.call('HINCRBY', key('stats'), name, by or 1) end
+
+local function feed(...)
+  redis.call('XADD', key('events'), 'MAXLEN', '~', FEED_MAX, '*', 'at', NOW, ...)
+end
+
+local function audit(who, what, why, on)
+  redis.call('XADD', key('audit'), '*', 'at', NOW, 'who', who, 'what', what, 'why', why, 'on', on)
+end
+
+-- Adds a line to the job's timeline. A long timeline loses its middle, never its first or newest lines.
+local function log(id, line)
+  line.at = NOW
+  local k = job_key(id) .. ':log'
+  if redis.call('RPUSH', k, cjson.encode(line)) > LOG_MAX then
+    local tenth = redis.call('LINDEX', k, 32)
+    redis.call('LREM', k, 1, tenth)
+  end
+end
+
+local STATE_OF = {
+  queued = 'pending', waiting = 'pending', delayed = 'pending', held = 'pending', gated = 'pending',
+  checking = 'processing', ready = 'processing', submitted = 'processing', confirming = 'processing',
+  retrying = 'retrying', done = 'done', failed = 'failed', cancelled = 'cancelled',
+}
+
+-- Whether contract events were replayed since this very server process started.
+local function is_synced()
+  local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+  return redis.call('HGET', key('synced'), 'run_id') == run_id
+end
+
+-- Whether `fence` is the value of a lease that exists.
+local function is_fenced_in(fence)
+  return fence ~= '' and redis.call('GET', key('lease')) == fence
+end
+
+-- Removes whatever the job's present stage keeps outside its hash.
+local function detach(id, job)
+  local stage = job.stage
+  if stage == 'queued' or stage == 'retrying' or stage == 'checking' then
+    if job.entry then
+      redis.call('XACK', key('jobs'), 'relayers', job.entry)
+      redis.call('XDEL', key('jobs'), job.entry)
+    end
+  elseif stage == 'ready' then
+    if job.entry then redis.call('XDEL', key('ready'), job.entry) end
+  elseif stage == 'delayed' or stage == 'held' then
+    redis.call('ZREM', key('delayed'), id)
+  elseif stage == 'gated' then
+    redis.call('ZREM', key('parked:') .. job.gate, id)
+  elseif stage == 'confirming' then
+    redis.call('ZREM', key('settling'), id)
+  end
+  redis.call('HDEL', job_key(id), 'entry', 'due', 'gate', 'worker', 'nonce', 'signer')
+end
+
+-- Takes the job to `stage` by `event`: indexes, timeline, feed and counters together. `line` may carry more of the
+-- timeline's fields; `...` are further fields of the hash.
+local function move(id, job, stage, event, line, ...)
+  if job.stage and stage ~= job.stage then detach(id, job) end
+  local state = STATE_OF[stage]
+  if job.state and job.state ~= state then redis.call('ZREM', key('by:') .. job.state, id) end
+  redis.call('ZADD', key('by:') .. state, NOW, id)
+  redis.call('HSET', job_key(id), 'state', state, 'stage', stage, 'updated_at', NOW, ...)
+  line = line or {}
+  line.event, line.stage = event, stage
+  log(id, line)
+  feed('type', 'job', 'job', id, 'kind', job.kind, 'event', event, 'stage', stage)
+  count('event:' .. event)
+  job.state, job.stage = state, stage
+end
+
+-- Puts the job into the `jobs` stream and takes it to `stage` (queued or retrying).
+local function enqueue(id, job, stage, event, line, ...)
+  move(id, job, stage, event, line, ...)
+  local entry = redis.call('XADD', key('jobs'), '*', 'job', id, 'epoch', job.epoch or '0')
+  redis.call('HSET', job_key(id), 'entry', entry)
+  job.entry = entry
+end
+
+-- What stands in the way of an event on this job, as the numbers that `Refusal` in script.rs mirrors; 0 = nothing.
+-- `allowed` maps the stages the event may leave. Stages that belong to the leader need the fence.
+local LEADER_STAGES = { ready = true, submitted = true, confirming = true }
+local function refusal(job, epoch, allowed, fence)
+  if not job.stage then return 1 end
+  if job.epoch ~= epoch then return 2 end
+  if not allowed[job.stage] then return 3 end
+  if LEADER_STAGES[job.stage] and not is_fenced_in(fence) then return 4 end
+  return 0
+end
+
+-- The record that workers and the leader need of a job.
+local function brief(id, job)
+  return { id, job.epoch or '0', job.payload, job.attempts or '0', job.pack_max or '0', job.refund_requested or '0',
+    job.created_at, job.stage, job.nonce or '' }
+end

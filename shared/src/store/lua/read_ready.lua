@@ -1,0 +1,18 @@
+-- Reads what waits for a nonce, oldest first, and drops entries that their job no longer names.
+-- KEYS: 1 = lane prefix
+-- ARGV: 1 = lease value, 2 = at most this many
+-- Returns: {0, newest entry id looked at} and one `brief` per job; {1} when the lease is not ours
+if not is_fenced_in(ARGV[1]) then return { 1 } end
+local out = { 0, '0-0' }
+for _, entry in ipairs(redis.call('XRANGE', key('ready'), '-', '+', 'COUNT', ARGV[2])) do
+  local id = entry[2][2]
+  local job = record(job_key(id))
+  if job.stage == 'ready' and job.entry == entry[1] then
+    out[#out + 1] = brief(id, job)
+  else
+    redis.call('XDEL', key('ready'), entry[1])
+    count('stale_entries')
+  end
+  out[2] = entry[1]
+end
+return out

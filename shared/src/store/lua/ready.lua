@@ -1,0 +1,17 @@
+-- Hands checked jobs to the leader.
+-- KEYS: 1 = lane prefix
+-- ARGV: 1 = worker, then pairs of job id, epoch
+-- Returns: one refusal code per job
+local out = {}
+for i = 2, #ARGV, 2 do
+  local id = ARGV[i]
+  local job = record(job_key(id))
+  local no = refusal(job, ARGV[i + 1], { checking = true }, '')
+  if no == 0 then
+    move(id, job, 'ready', 'ready', { by = ARGV[1] })
+    local entry = redis.call('XADD', key('ready'), '*', 'job', id, 'epoch', job.epoch)
+    redis.call('HSET', job_key(id), 'entry', entry)
+  end
+  out[#out + 1] = no
+end
+return out

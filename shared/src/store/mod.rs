@@ -1,0 +1,160 @@
+//! The only code that speaks to Redis. Methods answer domain questions; no connection and no key leaves this module.
+//!
+//! Invariants:
+//! * Every write that changes a job, a transaction or the lease is one Lua script, so it happens wholly or not at all,
+//!   and nothing is decided on a value read in an earlier round trip unless the script compares it again.
+//! * The stream is transport, the hash is the record.
+//! * Whoever waits for Redis to push (blocking reads) does so on a connection of its own.
+//!
+//! When Redis is away every method fails with [`StoreError`]; callers answer 503 or try again, and never assume that the
+//! write did not happen: a lost reply is re-asked, and each script recognises its own earlier run.
+
+mod codec;
+mod durability;
+mod error;
+mod gates;
+mod intake;
+mod jobs;
+mod journal;
+mod keys;
+mod lease;
+mod query;
+mod script;
+mod stream;
+mod sync;
+
+pub use codec::{Brief, TimelineEntry};
+pub use durability::{Durability, DurabilityProblem};
+pub use error::StoreError;
+pub use gates::{ClosedGate, INTAKE, SIGNING};
+pub use intake::{Accepted, Intake, Payment, Refund, RefundOutcome, Refunded, Registered, Registration};
+pub use jobs::{Cancelled, Departure, Exit, Retried, SettledJob};
+pub use journal::{FinishedJob, JournalOutcome, Journaled, NewTx};
+pub use keys::Lane;
+pub use lease::{Acquisition, Fence, LeaseWatch};
+pub use query::{AffiliateView, JobFilter, JobPage, PaymentView, ReferralView, StateCount, Stats};
+pub use script::{Applied, Refusal};
+pub use stream::{Claims, ReadyWatch};
+pub use sync::{PaidPayment, SyncState};
+
+use std::time::Duration;
+
+use redis::FromRedisValue;
+use redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
+
+use keys::Keys;
+use script::{Args, Script};
+
+/// How long a command may take before its connection is given up. Long, because with `appendfsync always` a slow disk
+/// answers late, and a reply given up is a reply lost.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(2);
+/// Connections for reading lists; the hot paths share one long-lived connection instead.
+const POOL_SIZE: usize = 8;
+/// The most jobs that one script touches: Lua's `unpack` ends at 8,000 values, and a long script holds up everybody.
+pub const SLICE: usize = 256;
+/// The schema this program writes.
+const SCHEMA: u64 = 1;
+
+/// The store of one lane. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    client: redis::Client,
+    hot: ConnectionManager,
+    pool: deadpool_redis::Pool,
+    keys: Keys,
+    durability: Durability,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("lane", &self.keys.prefix()).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Connects to the Redis at `url`. Nothing is checked or written; see [`Store::check_durability`].
+    pub async fn connect(url: &str, lane: &Lane, durability: Durability) -> Result<Self, StoreError> {
+        let failed = |source| StoreError::Redis { operation: "connect", source };
+        let client = redis::Client::open(url).map_err(failed)?;
+        let config = ConnectionManagerConfig::new()
+            .set_response_timeout(Some(RESPONSE_TIMEOUT))
+            .set_connection_timeout(Some(CONNECTION_TIMEOUT))
+            .set_number_of_retries(2)
+            .set_max_delay(Duration::from_millis(500));
+        let hot = client.get_connection_manager_with_config(config).await.map_err(failed)?;
+        let mut pool = deadpool_redis::Config::from_url(url);
+        pool.pool = Some(deadpool_redis::PoolConfig::new(POOL_SIZE));
+        let pool = pool
+            .create_pool(Some(deadpool_redis::Runtime::Tokio1))
+            .map_err(|error| StoreError::Pool { operation: "connect", detail: error.to_string() })?;
+        Ok(Self { client, hot, pool, keys: Keys::new(lane), durability })
+    }
+
+    /// Whether Redis answers.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        redis::cmd("PING")
+            .query_async(&mut self.hot.clone())
+            .await
+            .map_err(|source| StoreError::Redis { operation: "ping", source })
+    }
+
+    /// Creates the consumer group and the schema version. Safe to run again.
+    pub async fn migrate(&self) -> Result<bool, StoreError> {
+        let (code, stored): (i64, u64) = self.run(&script::MIGRATE, Args::new().arg(SCHEMA)).await?;
+        match code {
+            0 => Ok(true),
+            1 | 2 => Ok(false),
+            3 => Err(StoreError::NewerSchema { stored, known: SCHEMA }),
+            other => Err(StoreError::UnknownReply { script: "migrate", value: other.to_string() }),
+        }
+    }
+
+    /// The schema version found in Redis, `None` before the first migration.
+    pub async fn schema(&self) -> Result<Option<u64>, StoreError> {
+        let stored: Option<u64> =
+            self.read("schema", redis::cmd("GET").arg(format!("{}schema", self.keys.prefix()))).await?;
+        match stored {
+            Some(stored) if stored > SCHEMA => Err(StoreError::NewerSchema { stored, known: SCHEMA }),
+            other => Ok(other),
+        }
+    }
+
+    async fn run<T: FromRedisValue>(&self, script: &Script, args: Args) -> Result<T, StoreError> {
+        script.run(&mut self.hot.clone(), self.keys.prefix(), &args.0).await
+    }
+
+    async fn read<T: FromRedisValue>(
+        &self,
+        operation: &'static str,
+        command: &redis::Cmd,
+    ) -> Result<T, StoreError> {
+        let mut connection = self.pooled(operation).await?;
+        command.query_async(&mut connection).await.map_err(|source| StoreError::Redis { operation, source })
+    }
+
+    async fn pipe<T: FromRedisValue>(
+        &self,
+        operation: &'static str,
+        pipe: &redis::Pipeline,
+    ) -> Result<T, StoreError> {
+        let mut connection = self.pooled(operation).await?;
+        pipe.query_async(&mut connection).await.map_err(|source| StoreError::Redis { operation, source })
+    }
+
+    async fn pooled(&self, operation: &'static str) -> Result<deadpool_redis::Connection, StoreError> {
+        self.pool.get().await.map_err(|error| StoreError::Pool { operation, detail: error.to_string() })
+    }
+
+    /// A connection for blocking reads: its response timeout is off, so nothing else may share it, and each read needs
+    /// a deadline of its own.
+    async fn blocking(&self, operation: &'static str) -> Result<MultiplexedConnection, StoreError> {
+        let config = redis::AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECTION_TIMEOUT))
+            .set_response_timeout(None);
+        self.client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await
+            .map_err(|source| StoreError::Redis { operation, source })
+    }
+}

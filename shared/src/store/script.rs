@@ -1,0 +1,151 @@
+//! The scripts: one `.lua` file per transition, loaded with the functions of `lib.lua` in front, run by hash.
+
+use std::sync::LazyLock;
+
+use redis::FromRedisValue;
+use redis::aio::ConnectionLike;
+
+use super::error::StoreError;
+
+const LIB: &str = include_str!("lua/lib.lua");
+
+pub(super) struct Script {
+    pub(super) name: &'static str,
+    code: String,
+    sha: String,
+}
+
+impl Script {
+    fn new(name: &'static str, body: &str) -> Self {
+        let code = format!("{LIB}\n{body}");
+        let sha = redis::Script::new(&code).get_hash().to_owned();
+        Self { name, code, sha }
+    }
+
+    /// The `EVALSHA` command with the lane as its only key.
+    pub(super) fn command(&self, lane: &str, args: &[Vec<u8>]) -> redis::Cmd {
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(&self.sha).arg(1).arg(lane);
+        for arg in args {
+            command.arg(arg.as_slice());
+        }
+        command
+    }
+
+    pub(super) async fn load<C: ConnectionLike>(&self, connection: &mut C) -> Result<(), StoreError> {
+        redis::cmd("SCRIPT")
+            .arg("LOAD")
+            .arg(&self.code)
+            .query_async::<()>(connection)
+            .await
+            .map_err(|source| StoreError::Redis { operation: self.name, source })
+    }
+
+    /// Runs the script, loading it first where the server does not know it (after a restart or `SCRIPT FLUSH`).
+    pub(super) async fn run<C: ConnectionLike, T: FromRedisValue>(
+        &self,
+        connection: &mut C,
+        lane: &str,
+        args: &[Vec<u8>],
+    ) -> Result<T, StoreError> {
+        let command = self.command(lane, args);
+        match command.query_async(connection).await {
+            Err(error) if error.code() == Some("NOSCRIPT") => {
+                self.load(connection).await?;
+                command.query_async(connection).await
+            }
+            other => other,
+        }
+        .map_err(|source| StoreError::Redis { operation: self.name, source })
+    }
+}
+
+macro_rules! scripts {
+    ($($constant:ident = $name:literal;)*) => {
+        $(pub(super) static $constant: LazyLock<Script> =
+            LazyLock::new(|| Script::new($name, include_str!(concat!("lua/", $name, ".lua"))));)*
+    };
+}
+
+scripts! {
+    ACCEPT_PAYMENT = "accept_payment";
+    CANCEL = "cancel";
+    CLAIM = "claim";
+    CLOSE_NONCE = "close_nonce";
+    FINISH = "finish";
+    GATE_CLOSE = "gate_close";
+    GATE_OPEN = "gate_open";
+    HAND_BACK = "hand_back";
+    INCLUDE = "include";
+    JOURNAL = "journal";
+    JOURNAL_ATTEMPT = "journal_attempt";
+    LEASE_ACQUIRE = "lease_acquire";
+    LEASE_RELEASE = "lease_release";
+    LEASE_RENEW = "lease_renew";
+    LEAVE = "leave";
+    MIGRATE = "migrate";
+    PROMOTE = "promote";
+    READ_READY = "read_ready";
+    READY = "ready";
+    REFUND = "refund";
+    REGISTER = "register";
+    REGISTERED = "registered";
+    RELEASE_PARKED = "release_parked";
+    RETRY = "retry";
+    SET_MODE = "set_mode";
+    SETTLE = "settle";
+    SIGNER_SET = "signer_set";
+    SYNC_PAYMENTS = "sync_payments";
+    SYNC_SET = "sync_set";
+    UNBLOCK = "unblock";
+}
+
+/// The arguments of a script, in the order its header gives.
+#[derive(Default)]
+pub(super) struct Args(pub(super) Vec<Vec<u8>>);
+
+impl Args {
+    pub(super) fn new() -> Self {
+        Self::default()
+    }
+
+    #[must_use]
+    pub(super) fn arg(mut self, value: impl ToString) -> Self {
+        self.push(value);
+        self
+    }
+
+    pub(super) fn push(&mut self, value: impl ToString) {
+        self.0.push(value.to_string().into_bytes());
+    }
+}
+
+/// Why a script left a job as it was. Mirrors `refusal` in `lib.lua`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// There is no such job.
+    Unknown,
+    /// The job was claimed again, or journaled under another nonce, since the caller looked.
+    Stale,
+    /// The event does not apply in the job's present stage.
+    WrongStage,
+    /// The stage belongs to the leader and the caller's lease is not the living one.
+    Fenced,
+}
+
+/// What became of one job in a script over several.
+pub type Applied = Result<(), Refusal>;
+
+pub(super) fn applied(script: &'static str, codes: Vec<i64>) -> Result<Vec<Applied>, StoreError> {
+    codes
+        .into_iter()
+        .map(|code| match code {
+            0 => Ok(Ok(())),
+            1 => Ok(Err(Refusal::Unknown)),
+            2 => Ok(Err(Refusal::Stale)),
+            3 => Ok(Err(Refusal::WrongStage)),
+            4 => Ok(Err(Refusal::Fenced)),
+            other => Err(StoreError::UnknownReply { script, value: other.to_string() }),
+        })
+        .collect()
+}

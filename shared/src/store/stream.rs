@@ -1,0 +1,162 @@
+//! The `jobs` stream as workers see it, and the movers that put jobs back into it.
+
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::streams::{StreamAutoClaimReply, StreamReadReply};
+
+use super::error::StoreError;
+use super::script::{self, Args};
+use super::{Brief, SLICE, Store, codec};
+use crate::ids::Wallet;
+
+const GROUP: &str = "relayers";
+/// A blocking read's own deadline is its patience plus this; past it the connection is given up.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// A worker's way to new jobs: a blocking reader on a connection of its own.
+pub struct Claims {
+    store: Store,
+    connection: MultiplexedConnection,
+    worker: String,
+}
+
+impl Store {
+    /// Opens the stream for `worker`, a consumer name that no other process ever uses.
+    pub async fn claims(&self, worker: &str) -> Result<Claims, StoreError> {
+        let connection = self.blocking("claim").await?;
+        Ok(Claims { store: self.clone(), connection, worker: worker.to_owned() })
+    }
+
+    /// Takes over entries that other consumers hold for longer than `min_idle`, from `cursor` on. Returns what was
+    /// claimed and where to go on; `0-0` is the start again.
+    pub async fn reclaim(
+        &self,
+        worker: &str,
+        min_idle: Duration,
+        cursor: &str,
+        count: usize,
+    ) -> Result<(Vec<Brief>, String), StoreError> {
+        let mut command = redis::cmd("XAUTOCLAIM");
+        command.arg(self.keys.jobs()).arg(GROUP).arg(worker).arg(min_idle.as_millis() as u64);
+        command.arg(cursor).arg("COUNT").arg(count.min(SLICE));
+        let reply: StreamAutoClaimReply = self.read("reclaim", &command).await?;
+        let entries: Vec<_> =
+            reply.claimed.iter().filter_map(|entry| entry_pair(&entry.id, entry.get("job"))).collect();
+        Ok((self.claim(worker, &entries).await?, reply.next_stream_id))
+    }
+
+    async fn claim(&self, worker: &str, entries: &[(String, String)]) -> Result<Vec<Brief>, StoreError> {
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut args = Args::new().arg(worker);
+        for (entry, job) in entries {
+            args = args.arg(entry).arg(job);
+        }
+        let rows: Vec<Vec<String>> = self.run(&script::CLAIM, args).await?;
+        rows.iter().map(|row| codec::brief(row)).collect()
+    }
+
+    /// Queues jobs whose delay is over. Returns how many, and how long until the next one is due.
+    pub async fn promote(&self) -> Result<(usize, Option<Duration>), StoreError> {
+        let (count, next): (usize, i64) = self.run(&script::PROMOTE, Args::new().arg(SLICE)).await?;
+        Ok((count, u64::try_from(next).ok().map(Duration::from_millis)))
+    }
+
+    /// Queues one slice of the jobs parked under `gate`; `None` while it is closed.
+    pub async fn release_parked(&self, gate: &str) -> Result<Option<usize>, StoreError> {
+        let released: i64 = self.run(&script::RELEASE_PARKED, Args::new().arg(gate).arg(SLICE)).await?;
+        Ok(usize::try_from(released).ok())
+    }
+
+    /// Settles one slice of the payouts that waited for `child`'s registration; 0 when nothing is left.
+    pub async fn unblock(&self, child: Wallet) -> Result<usize, StoreError> {
+        self.run(&script::UNBLOCK, Args::new().arg(child.key()).arg(SLICE)).await
+    }
+
+    /// Children whose registration was decided while payouts waited for it.
+    pub async fn to_unblock(&self) -> Result<Vec<Wallet>, StoreError> {
+        let key = self.keys.unblock();
+        let children: Vec<String> = self.read("unblock", redis::cmd("HKEYS").arg(&key)).await?;
+        children.iter().map(|child| codec::parse(&key, "child", child, "a wallet")).collect()
+    }
+
+    /// A watch on the `ready` stream, for the leader.
+    pub async fn watch_ready(&self) -> Result<ReadyWatch, StoreError> {
+        let connection = self.blocking("watch ready").await?;
+        Ok(ReadyWatch { connection, key: self.keys.ready(), last: "$".to_owned() })
+    }
+}
+
+fn entry_pair(entry: &str, job: Option<String>) -> Option<(String, String)> {
+    job.map(|job| (entry.to_owned(), job))
+}
+
+impl Claims {
+    /// Waits up to `patience` for new jobs and claims up to `count` of them. Never drop this future half-way: its reply
+    /// would be lost with the entries already assigned to us.
+    pub async fn next(&mut self, count: usize, patience: Duration) -> Result<Vec<Brief>, StoreError> {
+        let mut command = redis::cmd("XREADGROUP");
+        command.arg("GROUP").arg(GROUP).arg(&self.worker).arg("COUNT").arg(count.min(SLICE));
+        command.arg("BLOCK").arg(patience.as_millis().max(1) as u64);
+        command.arg("STREAMS").arg(self.store.keys.jobs()).arg(">");
+        let read = command.query_async::<Option<StreamReadReply>>(&mut self.connection);
+        let reply = match tokio::time::timeout(patience + GRACE, read).await {
+            Ok(reply) => reply.map_err(|source| StoreError::Redis { operation: "claim", source })?,
+            Err(_) => return Err(silent("claim", patience)),
+        };
+        let entries: Vec<_> = reply
+            .map(|reply| reply.keys)
+            .unwrap_or_default()
+            .iter()
+            .flat_map(|stream| &stream.ids)
+            .filter_map(|entry| entry_pair(&entry.id, entry.get("job")))
+            .collect();
+        self.store.claim(&self.worker, &entries).await
+    }
+}
+
+/// Waits for checked jobs, on a connection of its own.
+pub struct ReadyWatch {
+    connection: MultiplexedConnection,
+    key: String,
+    last: String,
+}
+
+impl ReadyWatch {
+    /// Returns `true` when something new is ready, `false` when `patience` is over.
+    pub async fn wait(&mut self, patience: Duration) -> Result<bool, StoreError> {
+        wait_for_entry(&mut self.connection, &self.key, &mut self.last, patience, "watch ready").await
+    }
+}
+
+pub(super) async fn wait_for_entry(
+    connection: &mut MultiplexedConnection,
+    key: &str,
+    last: &mut String,
+    patience: Duration,
+    operation: &'static str,
+) -> Result<bool, StoreError> {
+    let mut command = redis::cmd("XREAD");
+    command.arg("COUNT").arg(SLICE).arg("BLOCK").arg(patience.as_millis().max(1) as u64);
+    command.arg("STREAMS").arg(key).arg(last.as_str());
+    let read = command.query_async::<Option<StreamReadReply>>(connection);
+    let reply = match tokio::time::timeout(patience + GRACE, read).await {
+        Ok(reply) => reply.map_err(|source| StoreError::Redis { operation, source })?,
+        Err(_) => return Err(silent(operation, patience)),
+    };
+    let newest = reply.and_then(|reply| reply.keys.first()?.ids.last().map(|entry| entry.id.clone()));
+    let found = newest.is_some();
+    if let Some(newest) = newest {
+        *last = newest;
+    }
+    Ok(found)
+}
+
+fn silent(operation: &'static str, patience: Duration) -> StoreError {
+    StoreError::Pool {
+        operation,
+        detail: format!("no reply within {:?}; the connection is given up", patience + GRACE),
+    }
+}

@@ -1,0 +1,106 @@
+//! What was replayed from the chain into this Redis. Until a server process has been synced, nothing is accepted,
+//! cancelled or signed: an emptied or restored Redis knows less than the chain.
+
+use std::collections::HashMap;
+
+use super::codec::Record;
+use super::error::StoreError;
+use super::lease::Fence;
+use super::script::{self, Args};
+use super::{SLICE, Store};
+use crate::ids::{BlockNumber, Hash32, PaymentId, Wallet};
+use crate::money::Commission;
+
+/// The server process, and how far it was synced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncState {
+    pub run_id: String,
+    /// The block up to which events were replayed, whichever server process it was.
+    pub checkpoint: Option<BlockNumber>,
+    /// Whether that was this very process.
+    pub synced: bool,
+}
+
+/// A payment that the chain shows as paid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaidPayment {
+    pub payment: PaymentId,
+    pub block: BlockNumber,
+    pub hash: Hash32,
+    pub referrer: Wallet,
+    pub child: Wallet,
+    pub commission: Commission,
+}
+
+impl Store {
+    pub async fn sync_state(&self) -> Result<SyncState, StoreError> {
+        let key = self.keys.synced();
+        let mut pipe = redis::pipe();
+        pipe.cmd("INFO").arg("server").cmd("HGETALL").arg(&key);
+        let (info, fields): (String, HashMap<String, String>) = self.pipe("sync state", &pipe).await?;
+        let run_id =
+            info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default().trim().to_owned();
+        let record = Record { key: &key, fields: &fields };
+        let checkpoint = record.maybe("block", "a block number")?;
+        let synced = record.text("run_id") == run_id;
+        Ok(SyncState { run_id, checkpoint, synced })
+    }
+
+    /// Records referrals that the chain shows, and lets the payouts go that waited for them. `false` when fenced.
+    pub async fn registered(
+        &self,
+        fence: &Fence,
+        referrals: &[(Wallet, Wallet, BlockNumber)],
+    ) -> Result<bool, StoreError> {
+        for slice in referrals.chunks(SLICE) {
+            let mut args = Args::new().arg(fence);
+            for (child, referrer, block) in slice {
+                args = args.arg(child.key()).arg(referrer.key()).arg(block);
+            }
+            if self.run::<i64>(&script::REGISTERED, args).await? != 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Marks payments that the chain shows as paid. Returns how many were news; `None` when fenced.
+    pub async fn mark_paid(
+        &self,
+        fence: &Fence,
+        payments: &[PaidPayment],
+    ) -> Result<Option<u64>, StoreError> {
+        let mut news = 0;
+        for slice in payments.chunks(SLICE) {
+            let mut args = Args::new().arg(fence);
+            for paid in slice {
+                args = args
+                    .arg(paid.payment)
+                    .arg(paid.block)
+                    .arg(paid.hash)
+                    .arg(paid.referrer.key())
+                    .arg(paid.child.key())
+                    .arg(paid.commission.usdc)
+                    .arg(paid.commission.sge);
+            }
+            let (code, marked): (i64, u64) = self.run(&script::SYNC_PAYMENTS, args).await?;
+            if code != 0 {
+                return Ok(None);
+            }
+            news += marked;
+        }
+        Ok(Some(news))
+    }
+
+    /// Declares this server process synced up to `block`. `false` when fenced, or when the process that the replay began
+    /// on, `run_id`, is gone.
+    pub async fn set_synced(
+        &self,
+        fence: &Fence,
+        run_id: &str,
+        block: BlockNumber,
+    ) -> Result<bool, StoreError> {
+        let args = Args::new().arg(fence).arg(run_id).arg(block);
+        Ok(self.run_durably::<i64>(&script::SYNC_SET, args).await? == 0)
+    }
+}
