@@ -30,6 +30,7 @@ contract Deploy {
         address sge = VM.envOr("SGE_ADDRESS", address(0));
         bool development = block.chainid == 31337 || block.chainid == 1337;
         require(development || (usdc != address(0) && sge != address(0)), "test tokens on a real chain");
+        require(development || roles.relayer != roles.admin, "the relayer must not be the admin on a real chain");
 
         VM.startBroadcast(key);
         if (usdc == address(0)) usdc = address(new TestUSDC(roles.admin));

@@ -14,11 +14,12 @@ contract TestUSDC is ERC20, Ownable, Pausable {
     /// @notice `account` was put on the blocklist, or taken off it.
     event BlocklistChanged(address indexed account, bool blocked);
 
-    /// @notice Whether `account` may neither send nor receive.
-    mapping(address account => bool) public blocklisted;
+    struct Account {
+        bool blocklisted;
+        uint64 burnedGas;
+    }
 
-    /// @notice The gas that a transfer to `recipient` burns besides its own work.
-    mapping(address recipient => uint256) public burnedGas;
+    mapping(address account => Account) private _accounts;
 
     constructor(address owner_) ERC20("Test USD Coin", "USDC") Ownable(owner_) {}
 
@@ -29,13 +30,13 @@ contract TestUSDC is ERC20, Ownable, Pausable {
 
     /// @notice Puts `account` on the blocklist, or takes it off. Owner only.
     function setBlocklisted(address account, bool blocked) external onlyOwner {
-        blocklisted[account] = blocked;
+        _accounts[account].blocklisted = blocked;
         emit BlocklistChanged(account, blocked);
     }
 
     /// @notice Makes transfers to `recipient` burn `amount` of gas. Owner only.
-    function setBurnedGas(address recipient, uint256 amount) external onlyOwner {
-        burnedGas[recipient] = amount;
+    function setBurnedGas(address recipient, uint64 amount) external onlyOwner {
+        _accounts[recipient].burnedGas = amount;
     }
 
     /// @notice Stops all transfers. Owner only.
@@ -48,16 +49,26 @@ contract TestUSDC is ERC20, Ownable, Pausable {
         _unpause();
     }
 
+    /// @notice Whether `account` may neither send nor receive.
+    function blocklisted(address account) external view returns (bool) {
+        return _accounts[account].blocklisted;
+    }
+
+    /// @notice The gas that a transfer to `recipient` burns besides its own work.
+    function burnedGas(address recipient) external view returns (uint256) {
+        return _accounts[recipient].burnedGas;
+    }
+
     /// @notice USDC has 6 decimals.
     function decimals() public pure override returns (uint8) {
         return 6;
     }
 
     function _update(address from, address to, uint256 amount) internal override whenNotPaused {
-        if (blocklisted[from]) revert Blocklisted(from);
-        if (blocklisted[to]) revert Blocklisted(to);
-        uint256 burn = burnedGas[to];
-        if (burn != 0) _burnGas(burn);
+        if (_accounts[from].blocklisted) revert Blocklisted(from);
+        Account memory recipient = _accounts[to];
+        if (recipient.blocklisted) revert Blocklisted(to);
+        if (recipient.burnedGas != 0) _burnGas(recipient.burnedGas);
         super._update(from, to, amount);
     }
 

@@ -122,7 +122,7 @@ async function run() {
     cpSync(join(CONTRACTS, "cache/solidity-files-cache.json"), join(folder, "cache/solidity-files-cache.json"));
     // The key and the URL travel in the environment: arguments are visible to every process.
     const forge = spawnSync(
-      join(CONTRACTS, "node_modules/.bin/forge"),
+      join(CONTRACTS, "tools/forge"),
       ["script", "script/Deploy.s.sol:Deploy", "--broadcast", "--non-interactive", "--slow"],
       {
         cwd: CONTRACTS,

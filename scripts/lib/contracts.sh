@@ -13,7 +13,7 @@ contracts_install() {
 }
 
 contracts_build() {
-  (cd "$CONTRACTS_DIR" && node_modules/.bin/forge build "$@") >&2
+  (cd "$CONTRACTS_DIR" && tools/forge build "$@") >&2
 }
 
 # Both, one process at a time: two compilers would race for out/ and cache/.
