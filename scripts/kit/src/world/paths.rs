@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 /// The top of the repository.
 pub fn root() -> PathBuf {
@@ -26,17 +26,13 @@ pub fn binary(name: &str) -> Result<PathBuf> {
     )
 }
 
-/// The native Anvil of the npm package: its Node wrapper would stand between us and our signals.
+/// Anvil, started without the Node wrapper, which would stand between us and our signals.
 pub fn anvil() -> Result<PathBuf> {
-    let scope = root().join("contracts/node_modules/@foundry-rs");
-    let entries = std::fs::read_dir(&scope)
-        .with_context(|| format!("read {}: run `npm ci` in contracts/, or scripts/setup", scope.display()))?;
-    for entry in entries {
-        let folder = entry?.path();
-        let native = folder.join("bin/anvil");
-        if native.is_file() {
-            return Ok(native);
-        }
-    }
-    bail!("no anvil binary for this platform under {}", scope.display())
+    let contracts = root().join("contracts");
+    ensure!(
+        contracts.join("node_modules/@foundry-rs").is_dir(),
+        "no Node packages in {}: run scripts/setup",
+        contracts.display()
+    );
+    Ok(contracts.join("tools/anvil"))
 }
