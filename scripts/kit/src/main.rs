@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use kit::{demo, world};
+use kit::{demo, mutants, tidy, world};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Parser)]
@@ -24,12 +24,18 @@ enum Command {
         /// Default: scripts/data.
         folder: Option<PathBuf>,
     },
+    /// Break the code on purpose, and expect the tests to notice.
+    Mutants(mutants::Options),
+    /// Check the rules of the house.
+    Tidy,
 }
 
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Demo(options) => until_signal(demo::run(options)).await,
+        Command::Mutants(options) => until_signal(mutants::run(options)).await,
+        Command::Tidy => tidy::run(&world::paths::root()),
         Command::Data { folder } => {
             let folder = folder.unwrap_or_else(|| world::paths::root().join("scripts/data"));
             demo::data::generate().store(&folder)?;

@@ -36,12 +36,12 @@ use anyhow::{Context as _, Result};
 pub use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
+pub use self::redis::Redis;
 pub use anvil::{Anvil, AnvilOptions, Mining};
 pub use api::Api;
 pub use builder::Builder;
 pub use client::{Answer, Client, Delivery};
 pub use contracts::Contracts;
-pub use redis::Redis;
 pub use relayer::{Relayer, metric};
 pub use settings::{Env, Programme, Settings};
 
