@@ -32,6 +32,8 @@ pub struct Sum {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     pub statuses: &'static [u16],
+    /// `code` of the problem document, where the line is refused.
+    pub code: Option<&'static str>,
     /// `decision` in the answer, where the line is a payment that is understood.
     pub decision: Option<&'static str>,
     /// Whether the answer names a job: that of this payment id, or of this child.
@@ -84,9 +86,19 @@ struct Understood {
     units: u128,
 }
 
-const REFUSED: Verdict = Verdict { statuses: &[422], decision: None, job: None };
-const CONFLICT: Verdict = Verdict { statuses: &[409], decision: None, job: None };
-const UNSIGNED: Verdict = Verdict { statuses: &[401], decision: None, job: None };
+impl Verdict {
+    const fn refused(status: &'static [u16], code: &'static str) -> Self {
+        Self { statuses: status, code: Some(code), decision: None, job: None }
+    }
+
+    const fn invalid(code: &'static str) -> Self {
+        Self::refused(&[422], code)
+    }
+
+    const fn accepted(statuses: &'static [u16], job: Option<String>) -> Self {
+        Self { statuses, code: None, decision: None, job }
+    }
+}
 
 /// Works it all out.
 pub fn expect(input: &Input, terms: &Terms) -> Result<Expected> {
@@ -134,51 +146,59 @@ impl Oracle<'_> {
         match line {
             Setup::Register { wallet, referrer } => Ok(Some(self.register(wallet, referrer.as_deref()))),
             Setup::Mode { wallet, mode } => {
-                let affiliate = wallet_of(wallet).context("a mode for no wallet")?;
+                let affiliate = wallet_of(wallet).ok().context("a mode for no wallet")?;
                 if mode == "hybrid" {
                     self.hybrid.insert(affiliate)
                 } else {
                     self.hybrid.remove(&affiliate)
                 };
-                Ok(Some(Verdict { statuses: &[200, 204], decision: None, job: None }))
+                Ok(Some(Verdict::accepted(&[200, 204], None)))
             }
             Setup::Blocklist { wallet } => {
-                self.blocked.insert(wallet_of(wallet).context("a blocklist of no wallet")?);
+                self.blocked.insert(wallet_of(wallet).ok().context("a blocklist of no wallet")?);
                 Ok(None)
             }
         }
     }
 
     fn register(&mut self, wallet: &str, referrer: Option<&str>) -> Verdict {
-        let Some(child) = wallet_of(wallet) else { return REFUSED };
+        let (child, referrer) = match (wallet_of(wallet), referrer.map(wallet_of).transpose()) {
+            (Ok(child), Ok(referrer)) => (child, referrer),
+            (Err(code), _) | (_, Err(code)) => return Verdict::invalid(code),
+        };
         self.mention(child);
         let Some(referrer) = referrer else {
             self.known.insert(child);
-            return Verdict { statuses: &[200], decision: None, job: None };
+            return Verdict::accepted(&[200], None);
         };
-        let Some(referrer) = wallet_of(referrer) else { return REFUSED };
         self.mention(referrer);
+        if child == referrer {
+            return Verdict::invalid("self_referral");
+        }
         let referrers = &mut self.expected.referrers;
-        if child == referrer || referrers.get(&referrer) == Some(&child) {
-            return Verdict { statuses: &[409, 422], ..REFUSED };
+        if referrers.get(&referrer) == Some(&child) {
+            return Verdict::refused(&[409], "referral_cycle");
         }
         let job = Some(format!("{child:#x}"));
         match referrers.get(&child) {
-            Some(recorded) if *recorded != referrer => Verdict { statuses: &[409, 422], ..REFUSED },
-            Some(_) => Verdict { statuses: &[200, 202], decision: None, job },
+            Some(recorded) if *recorded != referrer => Verdict::refused(&[409], "referrer_conflict"),
+            Some(_) => Verdict::accepted(&[200, 202], job),
             None => {
                 referrers.insert(child, referrer);
                 self.known.insert(child);
-                Verdict { statuses: &[202], decision: None, job }
+                Verdict::accepted(&[202], job)
             }
         }
     }
 
     fn event(&mut self, event: &Event) -> Verdict {
         if !matches!(event.sign, Sign::Good | Sign::Older) {
-            return UNSIGNED;
+            return Verdict::refused(&[401], "invalid_signature");
         }
-        let Some(understood) = understand(event) else { return REFUSED };
+        let understood = match understand(event) {
+            Ok(understood) => understood,
+            Err(code) => return Verdict::invalid(code),
+        };
         self.mention(understood.wallet);
         if understood.refund { self.refund(&event.id, &understood) } else { self.payment(understood) }
     }
@@ -189,13 +209,16 @@ impl Oracle<'_> {
         if self.deliveries.insert(delivery.to_owned()) {
             *self.refunded.entry(refund.id.clone()).or_default() += refund.units;
         }
-        Verdict { statuses: &[200, 202], decision: None, job: None }
+        Verdict::accepted(&[200, 202], None)
     }
 
     fn payment(&mut self, payment: Understood) -> Verdict {
         if let Some((wallet, units, first)) = self.seen.get(&payment.id) {
             let same = (*wallet, *units) == (payment.wallet, payment.units);
-            return if same { Verdict { statuses: &[200, 202], ..first.clone() } } else { CONFLICT };
+            return match same {
+                true => Verdict { statuses: &[200, 202], ..first.clone() },
+                false => Verdict::refused(&[409], "payment_conflict"),
+            };
         }
         let (decision, fate) = self.decide(&payment);
         let due = fate.is_some();
@@ -204,7 +227,8 @@ impl Oracle<'_> {
             self.expected.payouts.insert(payment.id.clone(), fate);
         }
         let statuses: &[u16] = if due { &[202] } else { &[200] };
-        let verdict = Verdict { statuses, decision: Some(decision), job: due.then(|| payment.id.clone()) };
+        let job = due.then(|| payment.id.clone());
+        let verdict = Verdict { statuses, code: None, decision: Some(decision), job };
         self.seen.insert(payment.id, (payment.wallet, payment.units, verdict.clone()));
         verdict
     }
@@ -257,41 +281,50 @@ impl Oracle<'_> {
     }
 }
 
-/// A wallet, if the text is one: mixed case needs the right checksum, and zero is nobody.
-fn wallet_of(text: &str) -> Option<Address> {
-    let digits = text.strip_prefix("0x")?;
+/// A wallet, or the code of what is wrong with it: mixed case needs the right checksum, and zero is nobody.
+fn wallet_of(text: &str) -> Result<Address, &'static str> {
+    let digits = text.strip_prefix("0x").unwrap_or_default();
+    let wallet: Address = text.parse().map_err(|_| "malformed_wallet")?;
     let mixed =
         digits.chars().any(|c| c.is_ascii_lowercase()) && digits.chars().any(|c| c.is_ascii_uppercase());
-    let wallet =
-        if mixed { Address::parse_checksummed(text, None).ok()? } else { text.parse::<Address>().ok()? };
-    (!wallet.is_zero()).then_some(wallet)
+    if mixed && Address::parse_checksummed(text, None).is_err() {
+        return Err("bad_checksum");
+    }
+    if wallet.is_zero() { Err("zero_address") } else { Ok(wallet) }
 }
 
-fn understand(event: &Event) -> Option<Understood> {
-    let body: Body = serde_json::from_value(event.body.clone()).ok()?;
+/// A payment or a refund, or the code of what is wrong with it.
+fn understand(event: &Event) -> Result<Understood, &'static str> {
+    let body: Body = serde_json::from_value(event.body.clone()).map_err(|_| "missing_field")?;
     let refund = match body.r#type.as_str() {
         "payment.succeeded" => false,
         "payment.refunded" => true,
-        _ => return None,
+        _ => return Err("unsupported_event_type"),
     };
     let Data { payment_id: id, wallet, amount, currency } = body.data;
-    let units = units_of(&amount).filter(|units| (1..=1 << 96).contains(units))?;
-    (currency == "USD").then_some(())?;
-    Some(Understood { refund, id, wallet: wallet_of(&wallet)?, units })
+    let wallet = wallet_of(&wallet)?;
+    let units = units_of(&amount)?;
+    if currency == "USD" { Ok(Understood { refund, id, wallet, units }) } else { Err("unsupported_currency") }
 }
 
-/// Whole units with at most six decimals, as millionths.
-fn units_of(text: &str) -> Option<u128> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+/// Whole units with at most six decimals, above zero and up to 2^96 millionths, as millionths.
+fn units_of(text: &str) -> Result<u128, &'static str> {
+    let unsigned = text.strip_prefix('-').unwrap_or(text);
+    let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, "0"));
     let digits = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_digit());
-    if !digits(whole) || !digits(fraction) || fraction.len() > 6 {
-        return None;
+    if !digits(whole) || !digits(fraction) {
+        return Err("malformed_amount");
     }
-    let mut millionths: u128 = fraction.parse().ok()?;
-    for _ in fraction.len()..6 {
-        millionths *= 10;
+    if fraction.len() > 6 {
+        return Err("amount_too_precise");
     }
-    whole.parse::<u128>().ok()?.checked_mul(1_000_000)?.checked_add(millionths)
+    let padded = format!("{whole}{fraction:0<6}");
+    match padded.parse::<u128>() {
+        Ok(0) => Err("amount_not_positive"),
+        Ok(_) if text.starts_with('-') => Err("amount_not_positive"),
+        Ok(units) if units <= 1 << 96 => Ok(units),
+        _ => Err("amount_too_large"),
+    }
 }
 
 #[cfg(test)]

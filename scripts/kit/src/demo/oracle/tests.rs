@@ -85,7 +85,7 @@ fn a_registration_is_refused_for_self_cycle_and_change() {
     ];
     let out = run(setup, vec![]);
     let verdicts: Vec<Verdict> = out.setup.into_iter().flatten().collect();
-    assert_eq!(statuses(&verdicts), [202, 409, 409, 409, 422, 200, 200]);
+    assert_eq!(statuses(&verdicts), [202, 409, 409, 422, 422, 200, 200]);
     assert_eq!(out.referrers.len(), 1);
 }
 
@@ -100,14 +100,31 @@ fn what_cannot_be_paid_is_expected_to_fail_for_its_reason() {
 }
 
 #[test]
-fn bad_amounts_and_bad_signatures_are_refused() {
-    let mut events: Vec<Event> =
-        ["0", "0.00", "-1", "1.0000001", "1.", ".5", "1e3", "79228162514264337593543.950337"]
-            .map(|amount| event("succeeded", amount, 1, amount))
-            .into();
+fn bad_amounts_and_bad_signatures_are_refused_by_their_codes() {
+    let cases = [
+        ("0", "amount_not_positive"),
+        ("0.00", "amount_not_positive"),
+        ("-1", "amount_not_positive"),
+        ("1.0000001", "amount_too_precise"),
+        ("1.", "malformed_amount"),
+        (".5", "malformed_amount"),
+        ("1e3", "malformed_amount"),
+        ("79228162514264337593543.950337", "amount_too_large"),
+    ];
+    let mut events: Vec<Event> = cases.map(|(amount, _)| event("succeeded", amount, 1, amount)).into();
     events.push(Event { sign: Sign::Stale, ..event("succeeded", "x", 1, "1") });
     let out = run(vec![register(1, Some(9))], events);
-    assert_eq!(statuses(&out.events), [422, 422, 422, 422, 422, 422, 422, 422, 401]);
+    for ((amount, code), verdict) in cases.iter().zip(&out.events) {
+        assert_eq!((verdict.statuses, verdict.code), (&[422][..], Some(*code)), "{amount}");
+    }
+    assert_eq!(out.events[8], Verdict::refused(&[401], "invalid_signature"));
+}
+
+#[test]
+fn an_amount_is_read_to_the_sixth_decimal() {
+    assert_eq!(units_of("129.9"), Ok(129_900_000));
+    assert_eq!(units_of("0.000001"), Ok(1));
+    assert_eq!(units_of("79228162514264337593543.950336"), Ok(1 << 96));
 }
 
 #[test]
