@@ -268,7 +268,8 @@ impl Store {
                 .arg(known.refunded)
                 .arg(total)
                 .arg(owed.usdc)
-                .arg(owed.sge);
+                .arg(owed.sge)
+                .arg(known.amount.map(|amount| amount.to_string()).unwrap_or_default());
             let (code, outcome, job): (i64, String, String) = self.run_durably(&script::REFUND, args).await?;
             let job = codec::optional("payment", "job", &job, "a job id")?;
             let outcome = || {

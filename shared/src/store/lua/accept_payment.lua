@@ -31,7 +31,7 @@ if payment.fingerprint then
   redis.call('SET', event_key, fingerprint)
   return again(1, 'duplicate')
 end
-if (payment.refunded or '0') ~= ARGV[15] then return { 5, payment.refunded, '' } end
+if (payment.refunded or '0') ~= ARGV[15] then return { 5, payment.refunded or '0', '' } end
 redis.call('SET', event_key, fingerprint)
 
 local referral = record(key('referral:') .. child)

@@ -1,10 +1,11 @@
 -- Applies a refund once. The new total and what is owed of the commission were computed from `expected`, the total
--- refunded so far; when that has changed meanwhile, nothing is written and the caller computes again.
+-- refunded so far, and from the payment's amount; when either has changed meanwhile, nothing is written and the caller
+-- computes again.
 -- KEYS: 1 = lane prefix
 -- ARGV: 1 = source, 2 = event id, 3 = payment id, 4 = external id, 5 = fingerprint, 6 = child, 7 = expected total,
---       8 = new total, 9 = owed usdc, 10 = owed sge (both for the new total)
+--       8 = new total, 9 = owed usdc, 10 = owed sge (both for the new total), 11 = expected amount of the payment or ''
 -- Returns: {code, outcome, job id or ''}: 0 applied, 1 same delivery as before, 2 other content than before,
---          3 not synced, 4 intake is paused, 5 the total has changed
+--          3 not synced, 4 intake is paused, 5 the total or the amount has changed
 
 local source, event_id, payment_id, external_id, fingerprint = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local child, expected, total, owed_usdc, owed_sge = ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
@@ -24,7 +25,7 @@ if payment.wallet and payment.wallet ~= child then
   if payment.job then log(payment.job, { event = 'conflict', delivery = event_id }) end
   return { 2, payment.refund_outcome or '', payment.job or '' }
 end
-if (payment.refunded or '0') ~= expected then return { 5, '', '' } end
+if (payment.refunded or '0') ~= expected or (payment.amount or '') ~= ARGV[11] then return { 5, '', '' } end
 
 local outcome
 local full = payment.amount and cmp(total, payment.amount) >= 0
