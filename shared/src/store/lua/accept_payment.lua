@@ -31,6 +31,8 @@ if payment.fingerprint then
   redis.call('SET', event_key, fingerprint)
   return again(1, 'duplicate')
 end
+-- A refund that came first named another wallet: as much a conflict as when it comes second.
+if payment.refunded and payment.wallet ~= child then return again(2, 'conflict') end
 if (payment.refunded or '0') ~= ARGV[15] then return { 5, payment.refunded or '0', '' } end
 redis.call('SET', event_key, fingerprint)
 

@@ -15,16 +15,22 @@ if redis.call('HEXISTS', key('gate'), 'intake') == 1 then return { 4, '', '' } e
 local event_key = key('event:') .. source .. ':' .. event_id
 local payment_key = key('payment:') .. payment_id
 local payment = record(payment_key)
+
+local function conflict()
+  count('intake:conflict')
+  if payment.job and redis.call('HINCRBY', job_key(payment.job), 'conflict', 1) <= 8 then
+    log(payment.job, { event = 'conflict', delivery = event_id })
+  end
+  return { 2, '', payment.job or '' }
+end
+
 local seen = redis.call('GET', event_key)
 if seen then
-  count('intake:' .. (seen == fingerprint and 'duplicate' or 'conflict'))
-  return { seen == fingerprint and 1 or 2, payment.refund_outcome or '', payment.job or '' }
+  if seen ~= fingerprint then return conflict() end
+  count('intake:duplicate')
+  return { 1, payment.refund_outcome or '', payment.job or '' }
 end
-if payment.wallet and payment.wallet ~= child then
-  count('intake:conflict')
-  if payment.job then log(payment.job, { event = 'conflict', delivery = event_id }) end
-  return { 2, payment.refund_outcome or '', payment.job or '' }
-end
+if payment.wallet and payment.wallet ~= child then return conflict() end
 if (payment.refunded or '0') ~= expected or (payment.amount or '') ~= ARGV[11] then return { 5, '', '' } end
 
 local outcome
