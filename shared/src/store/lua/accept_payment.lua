@@ -65,10 +65,7 @@ local payload = string.gsub(ARGV[13], '}$', function()
   return ',"referrer":"' .. referral.referrer .. '","usdc":"' .. usdc .. '","sge":"' .. sge .. '"}'
 end)
 redis.call('HSET', payment_key, 'job', id, 'usdc', usdc, 'sge', sge, 'referrer', referral.referrer)
-if payment.refunded then
-  redis.call('HSET', payment_key, 'owed_usdc', owed_usdc, 'owed_sge', owed_sge, 'refund_outcome', 'owed')
-  redis.call('ZADD', key('owed'), NOW, payment_id)
-end
+if payment.refunded then owe(payment_id, owed_usdc, owed_sge) end
 redis.call('HSET', job_key(id), 'kind', 'payout', 'payload', payload, 'epoch', '0', 'attempts', '0', 'created_at', NOW,
   'payment', payment_id)
 redis.call('ZADD', key('wallet:') .. child, NOW, id)

@@ -19,6 +19,7 @@ if job.kind == 'register' then
 else
   redis.call('SREM', key('waiting:') .. child, id)
   redis.call('HSET', key('payment:') .. job.payment, 'decision', 'cancelled')
+  owe_nothing(job.payment)
 end
 audit(ARGV[2], 'cancel', ARGV[3], id)
 return { 0, before }

@@ -17,8 +17,7 @@ for i = 2, #ARGV, 5 do
       redis.call('HSET', payment, 'paid_block', block, 'paid_hash', hash)
       if job.refund_requested == '1' then
         local due = redis.call('HMGET', payment, 'usdc', 'sge')
-        redis.call('HSET', payment, 'owed_usdc', due[1], 'owed_sge', due[2])
-        redis.call('ZADD', key('owed'), NOW, job.payment)
+        owe(job.payment, due[1], due[2])
         log(id, { event = 'owed' })
       end
     end

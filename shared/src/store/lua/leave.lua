@@ -25,7 +25,10 @@ for i = 3, #ARGV do
     if item.charge == 1 then count('attempts') end
     if journaled and job.refund_requested == '1' then
       move(id, job, 'cancelled', 'cancel_unpaid', line, unpack(fields))
-      if job.payment then redis.call('HSET', key('payment:') .. job.payment, 'decision', 'refunded') end
+      if job.payment then
+        redis.call('HSET', key('payment:') .. job.payment, 'decision', 'refunded', 'refund_outcome', 'cancelled')
+        owe_nothing(job.payment)
+      end
     elseif item.event == 'back_off' then
       local due = string.format('%.0f', NOW + item.delay_ms)
       line.due = due

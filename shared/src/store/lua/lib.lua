@@ -114,6 +114,18 @@ local function enqueue(id, job, stage, event, line, ...)
   job.entry = entry
 end
 
+-- Records what the affiliate owes back of a payment's commission.
+local function owe(payment_id, usdc, sge)
+  redis.call('HSET', key('payment:') .. payment_id, 'owed_usdc', usdc, 'owed_sge', sge, 'refund_outcome', 'owed')
+  redis.call('ZADD', key('owed'), NOW, payment_id)
+end
+
+-- Nothing was paid after all, so nothing is owed.
+local function owe_nothing(payment_id)
+  redis.call('HDEL', key('payment:') .. payment_id, 'owed_usdc', 'owed_sge')
+  redis.call('ZREM', key('owed'), payment_id)
+end
+
 -- What stands in the way of an event on this job, as the numbers that `Refusal` in script.rs mirrors; 0 = nothing.
 -- `allowed` maps the stages the event may leave. Stages that belong to the leader need the fence.
 local LEADER_STAGES = { ready = true, submitted = true, confirming = true }

@@ -35,16 +35,11 @@ if (payment.refunded or '0') ~= expected or (payment.amount or '') ~= ARGV[11] t
 
 local outcome
 local full = payment.amount and cmp(total, payment.amount) >= 0
-local function owe()
-  redis.call('HSET', payment_key, 'owed_usdc', owed_usdc, 'owed_sge', owed_sge)
-  redis.call('ZADD', key('owed'), NOW, payment_id)
-  outcome = 'owed'
-end
 
 if not payment.fingerprint then
   outcome = 'tombstone'
 elseif payment.decision == 'paid_on_chain' then
-  owe()
+  outcome = 'owed'
 elseif not payment.job then
   outcome = 'nothing_paid'
 else
@@ -52,12 +47,8 @@ else
   local line = { by = 'webhook', delivery = event_id, refunded = total }
   if job.stage == 'cancelled' then
     outcome = 'cancelled'
-  elseif job.stage == 'done' then
-    owe()
-    line.event = 'owed'
-    log(payment.job, line)
-  elseif not full then
-    owe()
+  elseif job.stage == 'done' or not full then
+    outcome = 'owed'
     line.event = 'owed'
     log(payment.job, line)
   elseif job.stage == 'submitted' or job.stage == 'confirming' then
@@ -68,12 +59,12 @@ else
   else
     outcome = 'cancelled'
     redis.call('SREM', key('waiting:') .. child, payment.job)
-    redis.call('HDEL', payment_key, 'owed_usdc', 'owed_sge')
-    redis.call('ZREM', key('owed'), payment_id)
+    owe_nothing(payment_id)
     redis.call('HSET', payment_key, 'decision', 'refunded')
     move(payment.job, job, 'cancelled', 'cancel', line)
   end
 end
+if outcome == 'owed' then owe(payment_id, owed_usdc, owed_sge) end
 redis.call('SET', event_key, fingerprint)
 redis.call('HSET', payment_key, 'source', source, 'external_id', external_id, 'wallet', child, 'refunded', total,
   'refund_outcome', outcome, 'created_at', payment.created_at or NOW)
