@@ -59,6 +59,7 @@ redis.call('HSET', payment_key, 'source', source, 'external_id', external_id, 'f
   'wallet', child, 'amount', amount, 'decision', decision, 'created_at', payment.created_at or NOW)
 redis.call('ZADD', key('payments:') .. child, NOW, payment_id)
 count('intake:' .. decision)
+if decision == 'paid_on_chain' and payment.refunded then owe(payment_id, owed_usdc, owed_sge) end
 if decision ~= 'due' then return { 0, decision, '' } end
 
 local payload = string.gsub(ARGV[13], '}$', function()
