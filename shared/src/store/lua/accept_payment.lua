@@ -82,7 +82,7 @@ elseif referral.status == 'registered' then
   enqueue(id, job, 'queued', 'accept', line)
 elseif referral.status == 'failed' then
   local failure = cjson.encode({ class = 'registration_failed', reason = 'the registration of ' .. child .. ' failed' })
-  redis.call('SADD', key('waiting:') .. child, id)
+  redis.call('SADD', key('stranded:') .. child, id)
   move(id, job, 'failed', 'accept', line, 'error', failure)
 else
   redis.call('SADD', key('waiting:') .. child, id)

@@ -17,7 +17,7 @@ if job.kind == 'register' then
     redis.call('HSET', key('unblock'), child, 'fail')
   end
 else
-  redis.call('SREM', key('waiting:') .. child, id)
+  unwait(child, id)
   redis.call('HSET', key('payment:') .. job.payment, 'decision', 'cancelled')
   owe_nothing(job.payment)
 end

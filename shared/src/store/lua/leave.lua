@@ -39,6 +39,9 @@ for i = 3, #ARGV do
       move(id, job, 'gated', 'park', line, 'gate', item.gate, unpack(fields))
       redis.call('ZADD', key('parked:') .. item.gate, NOW, id)
     else
+      if job.kind == 'payout' and line.class == 'registration_failed' then
+        redis.call('SADD', key('stranded:') .. cjson.decode(job.payload).child, id)
+      end
       move(id, job, 'failed', 'fail', line, unpack(fields))
       if job.kind == 'register' then
         local child = cjson.decode(job.payload).child

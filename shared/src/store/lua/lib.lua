@@ -126,6 +126,12 @@ local function owe_nothing(payment_id)
   redis.call('ZREM', key('owed'), payment_id)
 end
 
+-- Forgets that a payout waits for its child's registration, or failed with it.
+local function unwait(child, id)
+  redis.call('SREM', key('waiting:') .. child, id)
+  redis.call('SREM', key('stranded:') .. child, id)
+end
+
 -- What stands in the way of an event on this job, as the numbers that `Refusal` in script.rs mirrors; 0 = nothing.
 -- `allowed` maps the stages the event may leave. Stages that belong to the leader need the fence.
 local LEADER_STAGES = { ready = true, submitted = true, confirming = true }

@@ -58,7 +58,7 @@ else
     log(payment.job, line)
   else
     outcome = 'cancelled'
-    redis.call('SREM', key('waiting:') .. child, payment.job)
+    unwait(child, payment.job)
     owe_nothing(payment_id)
     redis.call('HSET', payment_key, 'decision', 'refunded')
     move(payment.job, job, 'cancelled', 'cancel', line)

@@ -11,6 +11,6 @@ for i = 2, #ARGV, 3 do
     redis.call('HSET', k, 'status', 'registered', 'referrer', referrer, 'block', block)
     redis.call('HSETNX', k, 'created_at', NOW)
   end
-  if redis.call('SCARD', key('waiting:') .. child) > 0 then redis.call('HSET', key('unblock'), child, 'release') end
+  if redis.call('EXISTS', key('waiting:') .. child, key('stranded:') .. child) > 0 then redis.call('HSET', key('unblock'), child, 'release') end
 end
 return 0

@@ -14,7 +14,7 @@ if job.kind == 'register' then
   redis.call('HSET', key('referral:') .. child, 'status', 'registering')
   redis.call('HDEL', key('unblock'), child)
 elseif job.kind == 'payout' then
-  redis.call('SREM', key('waiting:') .. cjson.decode(job.payload).child, id)
+  unwait(cjson.decode(job.payload).child, id)
 end
 enqueue(id, job, 'retrying', 'retry', { by = ARGV[2], reason = ARGV[3] }, 'attempts', '0')
 audit(ARGV[2], 'retry', ARGV[3], id)
