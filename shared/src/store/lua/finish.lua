@@ -12,7 +12,10 @@ for i = 2, #ARGV, 5 do
       'hash', hash, 'log_index', ARGV[i + 4], 'done_at', NOW)
     redis.call('HDEL', job_key(id), 'error', 'pack_max')
     count('done:' .. job.kind)
-    if job.kind == 'payout' then
+    if job.kind == 'register' then
+      local asked = cjson.decode(job.payload)
+      registered(asked.child, asked.referrer, block)
+    else
       local payment = key('payment:') .. job.payment
       redis.call('HSET', payment, 'paid_block', block, 'paid_hash', hash)
       if job.refund_requested == '1' then

@@ -42,12 +42,8 @@ for i = 3, #ARGV do
       if job.kind == 'payout' and line.class == 'registration_failed' then
         redis.call('SADD', key('stranded:') .. cjson.decode(job.payload).child, id)
       end
+      if job.kind == 'register' then registration_failed(id, job, journaled) end
       move(id, job, 'failed', 'fail', line, unpack(fields))
-      if job.kind == 'register' then
-        local child = cjson.decode(job.payload).child
-        redis.call('HSET', key('referral:') .. child, 'status', 'failed')
-        redis.call('HSET', key('unblock'), child, 'fail')
-      end
     end
   end
   out[#out + 1] = no

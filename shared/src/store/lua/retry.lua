@@ -11,8 +11,11 @@ if job.kind == 'register' then
   local child = cjson.decode(job.payload).child
   -- A later registration may have taken this one's place.
   if redis.call('HGET', key('referral:') .. child, 'job') ~= id then return { 2, 'superseded' } end
-  redis.call('HSET', key('referral:') .. child, 'status', 'registering')
-  redis.call('HDEL', key('unblock'), child)
+  -- The chain may show the wallet as registered meanwhile.
+  if redis.call('HGET', key('referral:') .. child, 'status') == 'failed' then
+    redis.call('HSET', key('referral:') .. child, 'status', 'registering')
+    redis.call('HDEL', key('unblock'), child)
+  end
 elseif job.kind == 'payout' then
   unwait(cjson.decode(job.payload).child, id)
 end
