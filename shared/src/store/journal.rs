@@ -106,7 +106,8 @@ impl Store {
         codec::optional(&key, "next", &next.unwrap_or_default(), "a nonce")
     }
 
-    /// Sets the next nonce after a takeover looked at the chain; `false` when fenced or when `expected` is outdated.
+    /// Sets the next nonce after a takeover looked at the chain; `false` when fenced, when `expected` is
+    /// outdated, or when a nonce is open at or above `next`.
     pub async fn set_next_nonce(
         &self,
         fence: &Fence,
