@@ -90,13 +90,11 @@ impl Store {
             script: "read_ready",
             value: format!("{value:?}"),
         };
-        rows.iter()
-            .skip(2)
-            .map(|row| {
-                codec::brief(&redis::from_redis_value_ref::<Vec<String>>(row).map_err(|_| unknown(row))?)
-            })
-            .collect::<Result<_, _>>()
-            .map(Some)
+        let rows = rows.iter().skip(2);
+        let rows: Vec<Vec<String>> = rows
+            .map(|row| redis::from_redis_value_ref(row).map_err(|_| unknown(row)))
+            .collect::<Result<_, _>>()?;
+        codec::briefs(&rows).map(Some)
     }
 
     /// The next nonce of `signer`, `None` before its first takeover.

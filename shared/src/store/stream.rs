@@ -55,7 +55,7 @@ impl Store {
             args = args.arg(entry).arg(job);
         }
         let rows: Vec<Vec<String>> = self.run(&script::CLAIM, args).await?;
-        rows.iter().map(|row| codec::brief(row)).collect()
+        codec::briefs(&rows)
     }
 
     /// Queues jobs whose delay is over. Returns how many, and how long until the next one is due.
