@@ -10,7 +10,8 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use crate::app::App;
-use crate::error::{Code, Problem};
+use crate::code::Code;
+use crate::error::Problem;
 use crate::shell::RequestContext;
 
 /// What a key may do.

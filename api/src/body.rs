@@ -12,7 +12,8 @@ use serde_json::{Map, Value};
 use shared::ids::Wallet;
 
 use crate::app::App;
-use crate::error::{Code, Problem};
+use crate::code::Code;
+use crate::error::Problem;
 
 /// The whole body, refused before it is buffered where it is over the limit.
 pub(crate) async fn read(request: &Request, body: &mut RequestBody) -> Result<Vec<u8>, Problem> {

@@ -1,118 +1,22 @@
-//! Every error of the HTTP interface: a closed list of codes, and the RFC 9457 problem document that carries one. This is
-//! the only place that knows which failure becomes which status.
+//! Every error of the HTTP interface as an RFC 9457 problem document. With `code.rs` the only place that knows which
+//! failure becomes which status.
 
 use poem::http::{HeaderValue, StatusCode, header};
 use poem::{Body, Response};
 use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, Registry};
 use poem_openapi::types::{ToJSON, Type};
-use poem_openapi::{ApiResponse, Enum, Object};
+use poem_openapi::{ApiResponse, Object};
 use serde_json::Value;
 
 use shared::ids::{IdError, JobId};
 use shared::money::MoneyError;
 use shared::store::StoreError;
 
+use crate::code::Code;
+
 pub(crate) const CONTENT_TYPE: &str = "application/problem+json";
 /// The longest text of a caller that an answer repeats.
 const SHOWN: usize = 80;
-
-macro_rules! codes {
-    ($($variant:ident = $name:literal, $status:literal, $title:literal;)*) => {
-        /// What went wrong; stable, for programs.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum)]
-        #[oai(rename = "ProblemCode")]
-        pub enum Code { $(#[oai(rename = $name)] $variant,)* }
-
-        impl Code {
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
-
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)* }
-            }
-
-            pub const fn status(self) -> u16 {
-                match self { $(Self::$variant => $status,)* }
-            }
-
-            pub const fn title(self) -> &'static str {
-                match self { $(Self::$variant => $title,)* }
-            }
-        }
-    };
-}
-
-codes! {
-    MalformedJson = "malformed_json", 400, "The body is not JSON";
-    BadRequest = "bad_request", 400, "The request is malformed";
-    Unauthorized = "unauthorized", 401, "A valid API key is needed";
-    InvalidSignature = "invalid_signature", 401, "The webhook signature is not valid";
-    Forbidden = "forbidden", 403, "The API key may not do this";
-    NotFound = "not_found", 404, "There is no such thing";
-    UnknownSource = "unknown_source", 404, "The webhook source is not configured";
-    MethodNotAllowed = "method_not_allowed", 405, "The method does not apply here";
-    ReferralCycle = "referral_cycle", 409, "The referrer was referred by this wallet";
-    ReferrerConflict = "referrer_conflict", 409, "Another referrer is recorded";
-    PaymentConflict = "payment_conflict", 409, "The id came before with other content";
-    NotRetryable = "not_retryable", 409, "Only failed jobs are retried";
-    PaymentRefunded = "payment_refunded", 409, "The payment was refunded";
-    JobTerminal = "job_terminal", 409, "The job has ended";
-    JobJournaled = "job_journaled", 409, "The job is signed";
-    BodyTooLarge = "body_too_large", 413, "The body is too large";
-    UnsupportedMediaType = "unsupported_media_type", 415, "The body must be JSON";
-    UnknownField = "unknown_field", 422, "A field is not known";
-    MissingField = "missing_field", 422, "A field is missing";
-    WrongType = "wrong_type", 422, "A field has the wrong type";
-    InvalidValue = "invalid_value", 422, "A value is not acceptable";
-    MalformedWallet = "malformed_wallet", 422, "The wallet is malformed";
-    BadChecksum = "bad_checksum", 422, "The wallet fails its checksum";
-    ZeroAddress = "zero_address", 422, "The zero address is nobody's wallet";
-    SelfReferral = "self_referral", 422, "A wallet cannot refer itself";
-    MalformedAmount = "malformed_amount", 422, "The amount is malformed";
-    AmountNotPositive = "amount_not_positive", 422, "The amount is not above zero";
-    AmountTooPrecise = "amount_too_precise", 422, "The amount has too many decimals";
-    AmountTooLarge = "amount_too_large", 422, "The amount is too large";
-    UnsupportedCurrency = "unsupported_currency", 422, "The currency is not supported";
-    UnsupportedEventType = "unsupported_event_type", 422, "The event type is not supported";
-    RefundTooLarge = "refund_too_large", 422, "More would be refunded than was paid";
-    Internal = "internal_error", 500, "The server failed";
-    RedisUnavailable = "redis_unavailable", 503, "The store is not available";
-    NotDurable = "not_durable", 503, "The write is not durable yet";
-    NotSynced = "not_synced", 503, "The store is not synced with the chain";
-    IntakePaused = "intake_paused", 503, "Intake is paused";
-    Overloaded = "overloaded", 503, "Too many requests are in flight";
-    TimedOut = "timed_out", 503, "The request took too long";
-}
-
-impl Code {
-    /// Seconds after which the same request may be sent again.
-    const fn retry_after(self) -> Option<u32> {
-        match self {
-            Self::Overloaded => Some(1),
-            Self::RedisUnavailable | Self::NotDurable | Self::NotSynced | Self::TimedOut => Some(5),
-            Self::IntakePaused => Some(30),
-            _ => None,
-        }
-    }
-
-    const fn challenge(self) -> Option<&'static str> {
-        match self {
-            Self::Unauthorized => Some("Bearer realm=\"affiliate-api\""),
-            Self::InvalidSignature => Some("Webhook-Signature realm=\"affiliate-api\""),
-            _ => None,
-        }
-    }
-
-    fn of_framework(status: StatusCode) -> Self {
-        match status.as_u16() {
-            404 => Self::NotFound,
-            405 => Self::MethodNotAllowed,
-            413 => Self::BodyTooLarge,
-            415 => Self::UnsupportedMediaType,
-            500.. => Self::Internal,
-            _ => Self::BadRequest,
-        }
-    }
-}
 
 /// A problem document (RFC 9457).
 #[derive(Debug, Object)]
@@ -142,28 +46,34 @@ pub(crate) struct ProblemDocument {
 #[derive(Debug, Clone)]
 pub(crate) struct Problem {
     pub(crate) code: Code,
+    what: Box<What>,
+}
+
+/// Boxed, because every fallible function here returns it.
+#[derive(Debug, Clone, Default)]
+struct What {
     detail: String,
     field: Option<String>,
     value: Option<Value>,
     job: Option<JobId>,
     /// For the log only.
-    pub(crate) cause: Option<String>,
+    cause: Option<String>,
 }
 
 impl Problem {
     pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), field: None, value: None, job: None, cause: None }
+        Self { code, what: Box::new(What { detail: detail.into(), ..What::default() }) }
     }
 
     #[must_use]
     pub(crate) fn at(mut self, field: impl Into<String>) -> Self {
-        self.field = Some(field.into());
+        self.what.field = Some(field.into());
         self
     }
 
     #[must_use]
     pub(crate) fn value(mut self, value: impl Into<Value>) -> Self {
-        self.value = Some(match value.into() {
+        self.what.value = Some(match value.into() {
             Value::String(text) => Value::String(text.chars().take(SHOWN).collect()),
             value @ (Value::Array(_) | Value::Object(_)) => {
                 Value::String(value.to_string().chars().take(SHOWN).collect())
@@ -175,13 +85,13 @@ impl Problem {
 
     #[must_use]
     pub(crate) fn job(mut self, job: Option<JobId>) -> Self {
-        self.job = job;
+        self.what.job = job;
         self
     }
 
     #[must_use]
     pub(crate) fn cause(mut self, cause: impl ToString) -> Self {
-        self.cause = Some(cause.to_string());
+        self.what.cause = Some(cause.to_string());
         self
     }
 
@@ -253,13 +163,18 @@ impl Problem {
         .cause(cause)
     }
 
+    /// What happened, for the log only.
+    pub(crate) fn logged_cause(&self) -> Option<&str> {
+        self.what.cause.as_deref()
+    }
+
     /// The field at fault, if one is.
     pub(crate) fn field(&self) -> Option<&str> {
-        self.field.as_deref()
+        self.what.field.as_deref()
     }
 
     pub(crate) fn value_is_missing(&self) -> bool {
-        self.value.is_none()
+        self.what.value.is_none()
     }
 
     pub(crate) fn status(&self) -> StatusCode {
@@ -272,11 +187,11 @@ impl Problem {
             kind: format!("urn:ail:problem:{}", self.code.name()),
             title: self.code.title().to_owned(),
             status: self.code.status(),
-            detail: self.detail.clone(),
+            detail: self.what.detail.clone(),
             code: self.code,
-            field: self.field.clone(),
-            value: self.value.clone(),
-            job_id: self.job.map(|job| job.to_string()),
+            field: self.what.field.clone(),
+            value: self.what.value.clone(),
+            job_id: self.what.job.map(|job| job.to_string()),
             instance: request_id.to_owned(),
         };
         let mut response = Response::builder()

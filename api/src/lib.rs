@@ -6,12 +6,13 @@
 //!   sending the same request again is safe, because the store recognises it.
 //! * Nothing is opened per request: the store's connections are long-lived, configuration is read once.
 //!
-//! Layers: `main → server → shell → routes → (auth, body, dto, webhook) → store`. `error` alone knows which failure
-//! becomes which status; `spec` alone knows the document.
+//! Layers: `main → server → shell → routes → (auth, body, dto, webhook) → store`. `error` and `code` alone know which
+//! failure becomes which status; `spec` alone knows the document.
 
 mod app;
 mod auth;
 mod body;
+mod code;
 mod config;
 mod dto;
 mod error;
@@ -26,7 +27,7 @@ mod spec;
 pub mod webhook;
 
 pub use app::App;
+pub use code::Code;
 pub use config::Config;
-pub use error::Code;
 pub use server::{DRAIN, Listening};
 pub use spec::text as openapi;

@@ -10,7 +10,8 @@ use poem::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use poem::{Endpoint, Request, Response, Result};
 
 use crate::app::App;
-use crate::error::{Code, Problem};
+use crate::code::Code;
+use crate::error::Problem;
 use crate::route_table::RouteTable;
 
 pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -168,7 +169,7 @@ impl<E> Shell<E> {
         }
         let ms = u64::try_from(done.took.as_millis()).unwrap_or(u64::MAX);
         let code = problem.map(|problem| problem.code.name());
-        let cause = problem.and_then(|problem| problem.cause.as_deref());
+        let cause = problem.and_then(Problem::logged_cause);
         let key = context.caller.get().map(|name| &**name);
         let (status, route, method) = (done.status.as_u16(), done.template, done.method);
         let request_id = &*context.id;

@@ -5,7 +5,8 @@ use shared::money::Usdc;
 use shared::store::{INTAKE, SIGNING};
 
 use crate::body::{Fields, FromFields};
-use crate::error::{Code, Problem};
+use crate::code::Code;
+use crate::error::Problem;
 
 /// A wallet to register.
 #[derive(Debug, Object)]
@@ -140,22 +141,18 @@ impl Event {
 
 /// What became of an event.
 #[derive(Debug, Object)]
-#[oai(skip_serializing_if_is_none)]
 pub(crate) struct WebhookAnswer {
     /// For a payment: `due`, `unknown_wallet`, `no_referrer`, `nothing_due`, `refunded`, `cancelled` or `paid_on_chain`.
+    #[oai(skip_serializing_if_is_none)]
     pub(crate) decision: Option<String>,
     /// For a refund: `tombstone` (remembered until its payment comes), `cancelled` (the payout will not be made),
     /// `refund_requested` (the chain decides), `owed` (recorded as owed by the affiliate) or `nothing_paid`.
+    #[oai(skip_serializing_if_is_none)]
     pub(crate) outcome: Option<String>,
     /// The payout job, where there is one.
-    #[oai(skip_serializing_if = "never")]
     pub(crate) job_id: Option<String>,
     /// Whether the same content came before; the answer is then the first one again.
     pub(crate) repeated: bool,
-}
-
-fn never<T>(_: &T) -> bool {
-    false
 }
 
 /// How a referrer is paid.

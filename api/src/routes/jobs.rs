@@ -13,11 +13,12 @@ use super::payments::parse_payment;
 use crate::app::App;
 use crate::auth::{Acting, JobReader, Reader, Role};
 use crate::body::{JsonBody, parse_wallet};
+use crate::code::Code;
 use crate::dto::{
     CancelAnswer, JobPageView, JobView, KindName, ReasonRequest, RetryAnswer, StateName, check_reason,
     classes,
 };
-use crate::error::{Code, Problem};
+use crate::error::Problem;
 
 pub(crate) struct Jobs;
 

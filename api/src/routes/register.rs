@@ -9,8 +9,9 @@ use super::Tag;
 use crate::app::App;
 use crate::auth::Registrar;
 use crate::body::JsonBody;
+use crate::code::Code;
 use crate::dto::{RegisterAnswer, RegisterRequest};
-use crate::error::{Code, Problem};
+use crate::error::Problem;
 
 pub(crate) struct Registration;
 

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use poem::http::HeaderMap;
 use poem::web::Data;
 use poem::{Request, RequestBody};
 use poem_openapi::param::{Header, Path};
@@ -13,11 +14,15 @@ use shared::store::{Accepted, Intake, Payment, Refund, Refunded};
 use super::Tag;
 use crate::app::App;
 use crate::body;
+use crate::code::Code;
 use crate::dto::{Event, WebhookAnswer, WebhookEvent};
-use crate::error::{Code, Problem};
+use crate::error::Problem;
 use crate::webhook::standard;
 
 pub(crate) struct Webhooks;
+
+/// A body as it came; what it says counts only once its signature is checked.
+struct RawEvent(Vec<u8>);
 
 /// A delivery whose signature was checked over its raw bytes.
 struct Delivery {
@@ -27,17 +32,12 @@ struct Delivery {
 }
 
 impl Delivery {
-    async fn receive(request: &Request, body: &mut RequestBody) -> Result<Self, Problem> {
-        let app = App::of(request)?;
-        let name = request.raw_path_param("source").unwrap_or_default();
-        let Some((source, scheme)) = app.webhooks.find(name) else {
+    fn check(app: &App, source: &str, headers: &HeaderMap, body: Vec<u8>) -> Result<Self, Problem> {
+        let Some((source, scheme)) = app.webhooks.find(source) else {
             let detail = "no webhook secret is configured for this source (WEBHOOK_SECRETS)";
-            return Err(Problem::new(Code::UnknownSource, detail).at("source").value(name));
+            return Err(Problem::new(Code::UnknownSource, detail).at("source").value(source));
         };
-        body::check_content_type(request)?;
-        let bytes = body::read(request, body).await?;
-        let now = app.clock.unix_seconds();
-        let id = scheme.verify(request.headers(), &bytes, now).map_err(|_| {
+        let id = scheme.verify(headers, &body, app.clock.unix_seconds()).map_err(|_| {
             app.metrics.event(source.as_str(), Code::InvalidSignature.name());
             Problem::new(
                 Code::InvalidSignature,
@@ -45,11 +45,11 @@ impl Delivery {
             )
         })?;
         let event_id = id.parse().map_err(|error: IdError| Problem::id(&error, standard::ID, id))?;
-        Ok(Self { source: source.clone(), event_id, body: bytes })
+        Ok(Self { source: source.clone(), event_id, body })
     }
 }
 
-impl<'a> ApiExtractor<'a> for Delivery {
+impl<'a> ApiExtractor<'a> for RawEvent {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
     type ParamType = ();
     type ParamRawType = ();
@@ -74,7 +74,8 @@ impl<'a> ApiExtractor<'a> for Delivery {
         body: &mut RequestBody,
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        Ok(Self::receive(request, body).await?)
+        body::check_content_type(request)?;
+        Ok(Self(body::read(request, body).await?))
     }
 }
 
@@ -113,8 +114,10 @@ impl Webhooks {
         /// One or more signatures, separated by spaces, each `v1,` and base64.
         #[oai(name = "webhook-signature")]
         signature: Header<Option<String>>,
-        delivery: Delivery,
+        event: RawEvent,
+        headers: &HeaderMap,
     ) -> Result<WebhookResponse, Problem> {
+        let delivery = Delivery::check(&app, &source, headers, event.0)?;
         let result = decide(&app, &delivery).await;
         let decision = match &result {
             Ok(answer) => answer.decision.as_deref().or(answer.outcome.as_deref()).unwrap_or_default(),

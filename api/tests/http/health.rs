@@ -86,7 +86,7 @@ async fn metrics_are_clean_by_promtool_and_count_what_happened() {
     Answer::of(server.request(Method::GET, "/nowhere")).await;
     let metrics = eventually(
         || Answer::of(server.request(Method::GET, "/metrics")),
-        |answer| answer.text.contains("affiliate_jobs{state=\"pending\"} 1"),
+        |answer| answer.text.contains("affiliate_jobs{state=\"pending\"} 2"),
     )
     .await;
     assert!(metrics.header("content-type").starts_with("text/plain"));

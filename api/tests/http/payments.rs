@@ -155,3 +155,14 @@ async fn a_payout_is_held_as_long_as_the_programme_says() {
     let held = job["due"].as_u64().unwrap() - job["created_at"].as_u64().unwrap();
     assert_eq!(held, 3_600_000);
 }
+
+#[tokio::test]
+async fn an_external_id_is_taken_byte_for_byte_also_from_a_path() {
+    let server = Server::start().await;
+    for id in ["Order 7/2:x%41", "заказ-7", " lead", "a+b"] {
+        Answer::of(server.deliver(&format!("evt_{}", sha256(id)), &payment(id, &wallet(1), "10"))).await;
+        let encoded: String = id.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let read = Answer::of(server.get(&format!("/api/payments/payments%3A{encoded}"))).await;
+        assert_eq!((read.status, read.body["external_id"].as_str()), (200, Some(id)), "{read:?}");
+    }
+}

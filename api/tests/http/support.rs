@@ -96,7 +96,12 @@ impl Server {
     }
 
     pub async fn sync(&self) {
-        let state = self.store.sync_state().await.unwrap();
+        // The first command after a restart finds the old connection broken.
+        let state = match self.store.sync_state().await {
+            Ok(state) => state,
+            Err(_) => self.store.sync_state().await.unwrap(),
+        };
+        let _ = self.store.ping().await;
         assert!(self.store.set_synced(&self.fence, &state.run_id, BlockNumber::new(1)).await.unwrap());
     }
 
