@@ -97,6 +97,7 @@ impl Webhooks {
     /// or early. Deliver again until a 2xx comes: a repeated delivery is recognised and changes nothing.
     #[oai(path = "/webhooks/:source", method = "post", operation_id = "deliver_event")]
     #[allow(
+        clippy::too_many_arguments,
         unused_variables,
         reason = "the headers are checked with the body; here they are for the document"
     )]
