@@ -1,6 +1,7 @@
 //! The HTTP interface against a real Redis, through a real socket.
 
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
+#![allow(clippy::unwrap_used, reason = "a failed expectation fails the test")]
 
 mod auth;
 mod bad_input;
