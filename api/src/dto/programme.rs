@@ -58,7 +58,8 @@ pub(crate) struct AffiliateAnswer {
     pub(crate) payouts: HashMap<String, u64>,
     /// Wallets it brought, by accepted registrations.
     pub(crate) children: u64,
-    /// Who brought this wallet; null where it never registered.
+    /// Who brought this wallet; absent where it never registered.
+    #[oai(skip_serializing_if_is_none)]
     pub(crate) referral: Option<ReferralAnswer>,
     /// The newest payouts, at most 100; `GET /api/jobs?wallet=` lists all.
     pub(crate) recent: Vec<JobView>,

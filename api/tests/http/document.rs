@@ -15,6 +15,11 @@ fn the_checked_in_document_is_what_the_code_says() {
     );
 }
 
+#[test]
+fn the_document_holds_no_null() {
+    assert!(!api::openapi().contains(": null"));
+}
+
 #[tokio::test]
 async fn the_served_document_is_the_checked_in_one() {
     let server = Server::start().await;
