@@ -179,6 +179,7 @@ const REFUSALS: &[(&str, SendOutcome)] = &[
     ("exceeds block's gas limit", SendOutcome::TooLarge),
     ("exceeds current gas limit", SendOutcome::TooLarge),
     ("gas limit too high", SendOutcome::TooLarge),
+    ("intrinsic gas too high", SendOutcome::TooLarge),
     ("gas limit is too high", SendOutcome::TooLarge),
     ("gaslimitexceeded", SendOutcome::TooLarge),
     ("gaslimitcapexceeded", SendOutcome::TooLarge),

@@ -41,6 +41,7 @@ fn refusals_are_known_by_the_wording_of_each_node() {
         ("replacement transaction underpriced", ReplacementUnderpriced),
         ("max fee per gas less than block base fee", FeeTooLow),
         ("Insufficient funds for gas * price + value", InsufficientFunds),
+        ("intrinsic gas too high -- tx.gas_limit > env.block.gas_limit", TooLarge),
         // erigon
         ("INTERNAL_ERROR: existing tx with same hash", AlreadyKnown),
         ("could not replace existing tx", ReplacementUnderpriced),
