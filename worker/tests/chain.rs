@@ -1,5 +1,7 @@
 //! The chain client against a real node and the real contracts: reads, simulation, events, receipts.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use alloy::primitives::{B256, U256, keccak256};
@@ -271,7 +273,10 @@ async fn reads_are_answered_for_the_block_they_name() {
         chain.referrers(&[wallet(1), wallet(2)], after.hash).await.unwrap(),
         [Some(wallet(101)), None]
     );
-    assert_eq!(chain.simulate_payouts(&[paid.clone()], before.hash).await.unwrap(), [Verdict::Fine]);
+    assert_eq!(
+        chain.simulate_payouts(std::slice::from_ref(&paid), before.hash).await.unwrap(),
+        [Verdict::Fine]
+    );
     assert_eq!(chain.simulate_payouts(&[paid], after.hash).await.unwrap(), [Verdict::AlreadyDone]);
 
     let old = chain.conditions(RELAYER, before.hash).await.unwrap();
@@ -307,6 +312,12 @@ async fn a_block_that_is_not_there_is_an_unknown_block_and_not_an_answer() {
     unknown(world.chain.paid_at(&[pay(1, 1, 0).payment_id], nowhere).await.unwrap_err());
     unknown(world.chain.simulate_payouts(&[pay(1, 1, 0)], nowhere).await.unwrap_err());
     unknown(world.chain.conditions(RELAYER, nowhere).await.unwrap_err());
+
+    world.anvil.mine(3).await;
+    let gone = world.at().await;
+    world.anvil.rpc("anvil_reorg", serde_json::json!([2, []])).await;
+    unknown(world.chain.paid_at(&[pay(1, 1, 0).payment_id], gone).await.unwrap_err());
+    unknown(world.chain.nonce_at(RELAYER, gone).await.unwrap_err());
 }
 
 #[tokio::test]

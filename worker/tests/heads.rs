@@ -1,5 +1,7 @@
 //! Heads from a real node: polled, pushed, and through an outage of either.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::sync::Arc;
