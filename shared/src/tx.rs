@@ -56,7 +56,7 @@ pub struct Attempt {
     /// The signed, EIP-2718 encoded transaction: what is broadcast, byte for byte.
     pub raw: Bytes,
     pub gas_limit: u64,
-    #[serde(flatten)]
+    // Not flattened: serde cannot read a u128 back out of a flattened field.
     pub fees: Fees,
     /// A self-transfer that replaces the intent; irrevocable once journaled.
     pub cancel: bool,
@@ -92,5 +92,26 @@ impl TxRecord {
     /// The attempt that pays most: the one to rebroadcast and to bump from.
     pub fn latest(&self) -> Option<&Attempt> {
         self.attempts.last()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_is_read_back_as_it_was_written_whatever_its_fees() {
+        let attempt = Attempt {
+            hash: alloy::primitives::B256::ZERO.into(),
+            raw: Bytes::from_static(&[2]),
+            gas_limit: 21_000,
+            fees: Fees { max_fee: u128::MAX, max_priority_fee: 1 },
+            cancel: true,
+            term: FencingTerm::new(u64::MAX),
+            head: BlockNumber::new(1),
+            at: 5,
+        };
+        let text = serde_json::to_string(&attempt).unwrap();
+        assert_eq!(serde_json::from_str::<Attempt>(&text).unwrap(), attempt, "{text}");
     }
 }

@@ -175,6 +175,20 @@ fn stage(key: &str, text: &str) -> Result<Stage, StoreError> {
     })
 }
 
+/// Reads a batch of briefs. One that does not parse must not hold up the others: it is logged and left out, and stays
+/// where it is. It is the answer only where it is alone.
+pub(super) fn briefs(rows: &[Vec<String>]) -> Result<Vec<Brief>, StoreError> {
+    let (good, bad): (Vec<_>, Vec<_>) = rows.iter().map(|row| brief(row)).partition(Result::is_ok);
+    let good: Vec<Brief> = good.into_iter().flatten().collect();
+    for error in bad.into_iter().filter_map(Result::err) {
+        if good.is_empty() {
+            return Err(error);
+        }
+        tracing::error!(%error, "a job is left out of its batch");
+    }
+    Ok(good)
+}
+
 /// Reads what `brief` in `lib.lua` returns.
 pub(super) fn brief(fields: &[String]) -> Result<Brief, StoreError> {
     let key = fields.first().map_or("brief", String::as_str);

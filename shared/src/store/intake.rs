@@ -180,10 +180,11 @@ impl Store {
             "kind": "payout", "payment_id": id, "source": payment.source, "external_id": payment.external_id,
             "child": payment.wallet,
         });
-        let mut refunded = Usdc::ZERO;
+        let (mut refunded, mut paid) = (Usdc::ZERO, Commission::default());
         for _ in 0..RACES {
-            let (owed, owed_hybrid) =
-                (share(usdc, refunded, payment.amount), share(hybrid, refunded, payment.amount));
+            // What the chain shows as paid goes before what today's rules would give.
+            let owed = |rules| share(if paid.is_zero() { rules } else { paid }, refunded, payment.amount);
+            let (owed, owed_hybrid) = (owed(usdc), owed(hybrid));
             let args = Args::new()
                 .arg(&payment.source)
                 .arg(&payment.event_id)
@@ -214,6 +215,7 @@ impl Store {
                 self.run_durably(&script::ACCEPT_PAYMENT, args).await?;
             if code == 5 {
                 refunded = codec::parse("payment", "refunded", &decision, "an amount in base units")?;
+                paid = self.refund_basis(id).await?.commission;
                 continue;
             }
             let job = codec::optional("payment", "job", &job, "a job id")?;
@@ -268,7 +270,8 @@ impl Store {
                 .arg(known.refunded)
                 .arg(total)
                 .arg(owed.usdc)
-                .arg(owed.sge);
+                .arg(owed.sge)
+                .arg(known.amount.map(|amount| amount.to_string()).unwrap_or_default());
             let (code, outcome, job): (i64, String, String) = self.run_durably(&script::REFUND, args).await?;
             let job = codec::optional("payment", "job", &job, "a job id")?;
             let outcome = || {

@@ -90,13 +90,11 @@ impl Store {
             script: "read_ready",
             value: format!("{value:?}"),
         };
-        rows.iter()
-            .skip(2)
-            .map(|row| {
-                codec::brief(&redis::from_redis_value_ref::<Vec<String>>(row).map_err(|_| unknown(row))?)
-            })
-            .collect::<Result<_, _>>()
-            .map(Some)
+        let rows = rows.iter().skip(2);
+        let rows: Vec<Vec<String>> = rows
+            .map(|row| redis::from_redis_value_ref(row).map_err(|_| unknown(row)))
+            .collect::<Result<_, _>>()?;
+        codec::briefs(&rows).map(Some)
     }
 
     /// The next nonce of `signer`, `None` before its first takeover.
@@ -106,7 +104,8 @@ impl Store {
         codec::optional(&key, "next", &next.unwrap_or_default(), "a nonce")
     }
 
-    /// Sets the next nonce after a takeover looked at the chain; `false` when fenced or when `expected` is outdated.
+    /// Sets the next nonce after a takeover looked at the chain; `false` when fenced, when `expected` is
+    /// outdated, or when a nonce is open at or above `next`.
     pub async fn set_next_nonce(
         &self,
         fence: &Fence,

@@ -77,8 +77,9 @@ impl Store {
 
     /// A watch on changes of the lease, from now on.
     pub async fn watch_lease(&self) -> Result<LeaseWatch, StoreError> {
-        let connection = self.blocking("watch lease").await?;
-        Ok(LeaseWatch { connection, key: self.keys.lease_changes(), last: "$".to_owned() })
+        let key = self.keys.lease_changes();
+        let last = self.newest_entry("watch lease", &key).await?;
+        Ok(LeaseWatch { connection: self.blocking("watch lease").await?, key, last })
     }
 }
 

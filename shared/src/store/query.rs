@@ -250,16 +250,27 @@ impl Store {
         let key = self.keys.affiliate(referrer);
         let mode: Option<String> = self.read("affiliate", redis::cmd("HGET").arg(&key).arg("mode")).await?;
         let mut view = AffiliateView {
-            mode: mode.and_then(|mode| PayoutMode::from_name(&mode)).unwrap_or_default(),
+            mode: match mode {
+                None => PayoutMode::default(),
+                Some(mode) => PayoutMode::from_name(&mode).ok_or_else(|| StoreError::Corrupt {
+                    key: key.clone(),
+                    field: "mode",
+                    value: mode,
+                    expected: "a payout mode",
+                })?,
+            },
             ..Default::default()
         };
         let index = self.keys.jobs_of_wallet(referrer);
         let mut offset = 0;
         loop {
             let ids = self.index_slice(&index, false, &JobFilter::default(), offset).await?;
+            let mut payments = Vec::new();
             for job in self.load(&ids).await?.into_iter().flatten() {
+                payments.extend(payment_of(&job, referrer));
                 view.count(referrer, job);
             }
+            view.owed = plus(view.owed, self.owed(&payments).await?);
             offset += ids.len();
             if ids.len() < SLICE {
                 break;
@@ -269,13 +280,30 @@ impl Store {
                 break;
             }
         }
-        let payments: Vec<PaymentId> = view.recent.iter().filter_map(payment_of).collect();
-        for id in payments {
-            if let Some(payment) = self.payment(id).await? {
-                view.owed = plus(view.owed, payment.owed);
-            }
-        }
         Ok(view)
+    }
+
+    /// What is owed on these payments together.
+    async fn owed(&self, payments: &[PaymentId]) -> Result<Commission, StoreError> {
+        let mut pipe = redis::pipe();
+        for payment in payments {
+            pipe.cmd("HMGET").arg(self.keys.payment(*payment)).arg(&["owed_usdc", "owed_sge"]);
+        }
+        if payments.is_empty() {
+            return Ok(Commission::default());
+        }
+        let rows: Vec<[Option<String>; 2]> = self.pipe("owed", &pipe).await?;
+        let mut sum = Commission::default();
+        for (payment, [usdc, sge]) in payments.iter().zip(rows) {
+            let key = self.keys.payment(*payment);
+            let text = |field: Option<String>| field.unwrap_or_default();
+            let owed = Commission {
+                usdc: codec::optional(&key, "owed_usdc", &text(usdc), "base units")?.unwrap_or_default(),
+                sge: codec::optional(&key, "owed_sge", &text(sge), "base units")?.unwrap_or_default(),
+            };
+            sum = plus(sum, owed);
+        }
+        Ok(sum)
     }
 
     pub async fn stats(&self) -> Result<Stats, StoreError> {
@@ -352,10 +380,11 @@ fn plus(a: Commission, b: Commission) -> Commission {
     }
 }
 
-fn payment_of(job: &Job) -> Option<PaymentId> {
+/// The payment that `job` pays a commission on, if it pays `referrer`.
+fn payment_of(job: &Job, referrer: Wallet) -> Option<PaymentId> {
     match &job.payload {
-        Payload::Payout(payout) => Some(payout.payment_id),
-        Payload::Register(_) => None,
+        Payload::Payout(payout) if payout.referrer == referrer => Some(payout.payment_id),
+        _ => None,
     }
 }
 
@@ -367,7 +396,9 @@ fn matches(filter: &JobFilter, job: &Job) -> bool {
     filter.state.as_deref().is_none_or(|state| job.state.stage().state() == state)
         && filter.kind.is_none_or(|kind| job.payload.kind() == kind)
         && filter.wallet.is_none_or(|wallet| wallets.contains(&wallet))
-        && filter.payment.is_none_or(|payment| payment_of(job) == Some(payment))
+        && filter.payment.is_none_or(
+            |payment| matches!(&job.payload, Payload::Payout(payout) if payout.payment_id == payment),
+        )
         && filter.error_class.is_none_or(|class| job.last_failure.as_ref().is_some_and(|f| f.class == class))
         && filter.changed_from.is_none_or(|from| job.updated_at >= from)
         && filter.changed_to.is_none_or(|to| job.updated_at <= to)

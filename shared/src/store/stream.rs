@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::streams::{StreamAutoClaimReply, StreamReadReply};
+use redis::streams::{StreamAutoClaimReply, StreamRangeReply, StreamReadReply};
 
 use super::error::StoreError;
 use super::script::{self, Args};
@@ -55,7 +55,7 @@ impl Store {
             args = args.arg(entry).arg(job);
         }
         let rows: Vec<Vec<String>> = self.run(&script::CLAIM, args).await?;
-        rows.iter().map(|row| codec::brief(row)).collect()
+        codec::briefs(&rows)
     }
 
     /// Queues jobs whose delay is over. Returns how many, and how long until the next one is due.
@@ -84,8 +84,21 @@ impl Store {
 
     /// A watch on the `ready` stream, for the leader.
     pub async fn watch_ready(&self) -> Result<ReadyWatch, StoreError> {
-        let connection = self.blocking("watch ready").await?;
-        Ok(ReadyWatch { connection, key: self.keys.ready(), last: "$".to_owned() })
+        let key = self.keys.ready();
+        let last = self.newest_entry("watch ready", &key).await?;
+        Ok(ReadyWatch { connection: self.blocking("watch ready").await?, key, last })
+    }
+
+    /// Where a watch begins that must not miss what comes between its creation and its first wait, as `$` would.
+    pub(super) async fn newest_entry(
+        &self,
+        operation: &'static str,
+        key: &str,
+    ) -> Result<String, StoreError> {
+        let mut command = redis::cmd("XREVRANGE");
+        command.arg(key).arg("+").arg("-").arg("COUNT").arg(1);
+        let newest: StreamRangeReply = self.read(operation, &command).await?;
+        Ok(newest.ids.first().map_or_else(|| "0-0".to_owned(), |entry| entry.id.clone()))
     }
 }
 

@@ -54,6 +54,23 @@ pub fn action(answer: &Result<SendOutcome, ChainError>, refusals: u32) -> SendAc
     }
 }
 
+/// The answer's name in metrics.
+pub const fn name(answer: &Result<SendOutcome, ChainError>) -> &'static str {
+    match answer {
+        Ok(SendOutcome::Accepted) => "accepted",
+        Ok(SendOutcome::AlreadyKnown) => "already_known",
+        Ok(SendOutcome::NonceTooLow) => "nonce_too_low",
+        Ok(SendOutcome::ReplacementUnderpriced) => "replacement_underpriced",
+        Ok(SendOutcome::FeeTooLow) => "fee_too_low",
+        Ok(SendOutcome::InsufficientFunds) => "insufficient_funds",
+        Ok(SendOutcome::GasTooLow) => "gas_too_low",
+        Ok(SendOutcome::TooLarge) => "too_large",
+        Ok(SendOutcome::PoolFull) => "pool_full",
+        Ok(SendOutcome::Refused(_)) => "refused",
+        Err(_) => "no_answer",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -31,7 +31,9 @@ if payment.fingerprint then
   redis.call('SET', event_key, fingerprint)
   return again(1, 'duplicate')
 end
-if (payment.refunded or '0') ~= ARGV[15] then return { 5, payment.refunded, '' } end
+-- A refund that came first named another wallet: as much a conflict as when it comes second.
+if payment.refunded and payment.wallet ~= child then return again(2, 'conflict') end
+if (payment.refunded or '0') ~= ARGV[15] then return { 5, payment.refunded or '0', '' } end
 redis.call('SET', event_key, fingerprint)
 
 local referral = record(key('referral:') .. child)
@@ -57,16 +59,14 @@ redis.call('HSET', payment_key, 'source', source, 'external_id', external_id, 'f
   'wallet', child, 'amount', amount, 'decision', decision, 'created_at', payment.created_at or NOW)
 redis.call('ZADD', key('payments:') .. child, NOW, payment_id)
 count('intake:' .. decision)
+if decision == 'paid_on_chain' and payment.refunded then owe(payment_id, owed_usdc, owed_sge) end
 if decision ~= 'due' then return { 0, decision, '' } end
 
 local payload = string.gsub(ARGV[13], '}$', function()
   return ',"referrer":"' .. referral.referrer .. '","usdc":"' .. usdc .. '","sge":"' .. sge .. '"}'
 end)
 redis.call('HSET', payment_key, 'job', id, 'usdc', usdc, 'sge', sge, 'referrer', referral.referrer)
-if payment.refunded then
-  redis.call('HSET', payment_key, 'owed_usdc', owed_usdc, 'owed_sge', owed_sge, 'refund_outcome', 'owed')
-  redis.call('ZADD', key('owed'), NOW, payment_id)
-end
+if payment.refunded then owe(payment_id, owed_usdc, owed_sge) end
 redis.call('HSET', job_key(id), 'kind', 'payout', 'payload', payload, 'epoch', '0', 'attempts', '0', 'created_at', NOW,
   'payment', payment_id)
 redis.call('ZADD', key('wallet:') .. child, NOW, id)
@@ -82,7 +82,7 @@ elseif referral.status == 'registered' then
   enqueue(id, job, 'queued', 'accept', line)
 elseif referral.status == 'failed' then
   local failure = cjson.encode({ class = 'registration_failed', reason = 'the registration of ' .. child .. ' failed' })
-  redis.call('SADD', key('waiting:') .. child, id)
+  redis.call('SADD', key('stranded:') .. child, id)
   move(id, job, 'failed', 'accept', line, 'error', failure)
 else
   redis.call('SADD', key('waiting:') .. child, id)

@@ -9,16 +9,13 @@ if not is_synced() then return { 4, job.stage } end
 local before = job.stage
 if before == 'done' or before == 'cancelled' then return { 2, before } end
 if before == 'submitted' or before == 'confirming' then return { 3, before } end
-local child = cjson.decode(job.payload).child
-move(id, job, 'cancelled', 'cancel', { by = ARGV[2], reason = ARGV[3] })
 if job.kind == 'register' then
-  if redis.call('HGET', key('referral:') .. child, 'job') == id then
-    redis.call('HSET', key('referral:') .. child, 'status', 'failed')
-    redis.call('HSET', key('unblock'), child, 'fail')
-  end
+  registration_failed(id, job, false)
 else
-  redis.call('SREM', key('waiting:') .. child, id)
+  unwait(cjson.decode(job.payload).child, id)
   redis.call('HSET', key('payment:') .. job.payment, 'decision', 'cancelled')
+  owe_nothing(job.payment)
 end
+move(id, job, 'cancelled', 'cancel', { by = ARGV[2], reason = ARGV[3] })
 audit(ARGV[2], 'cancel', ARGV[3], id)
 return { 0, before }

@@ -12,13 +12,15 @@ for i = 2, #ARGV, 5 do
       'hash', hash, 'log_index', ARGV[i + 4], 'done_at', NOW)
     redis.call('HDEL', job_key(id), 'error', 'pack_max')
     count('done:' .. job.kind)
-    if job.kind == 'payout' then
+    if job.kind == 'register' then
+      local asked = cjson.decode(job.payload)
+      registered(asked.child, asked.referrer, block)
+    else
       local payment = key('payment:') .. job.payment
       redis.call('HSET', payment, 'paid_block', block, 'paid_hash', hash)
       if job.refund_requested == '1' then
         local due = redis.call('HMGET', payment, 'usdc', 'sge')
-        redis.call('HSET', payment, 'owed_usdc', due[1], 'owed_sge', due[2])
-        redis.call('ZADD', key('owed'), NOW, job.payment)
+        owe(job.payment, due[1], due[2])
         log(id, { event = 'owed' })
       end
     end

@@ -1,5 +1,5 @@
--- Records that a nonce's transaction was seen in a block, or is no longer seen in one. Payouts that waited for a
--- registration are let go at its inclusion.
+-- Records that a nonce's transaction was seen in a block, or is no longer seen in one. Says nothing about
+-- what became of its items: `registered` and `finish` do, from the contracts' state.
 -- KEYS: 1 = lane prefix
 -- ARGV: 1 = lease value, 2 = signer, 3 = nonce, 4 = hash or '' when it is no longer included, 5 = block
 -- Returns: {0, ms} recorded, {1} lease not ours, {2} no open transaction at this nonce
@@ -26,6 +26,8 @@ for _, held in ipairs(cjson.decode(tx.intent).jobs) do
     elseif job.stage == 'submitted' then
       move(id, job, 'confirming', 'include', { nonce = nonce, hash = hash, block = block }, 'nonce', nonce, 'signer',
         signer, 'block', block)
+    elseif job.stage == 'confirming' then
+      redis.call('HSET', job_key(id), 'block', block)
     end
   end
 end

@@ -34,7 +34,6 @@ for i = 9, #ARGV, 2 do
 end
 if #offenders > 0 then return { 7, offenders } end
 
-local attempt = cjson.decode(ARGV[6])
 redis.call('HSET', tx_key, 'state', 'open', 'kind', kind, 'intent', ARGV[5], 'attempts', '1', 'attempt:0', ARGV[6],
   'hash:0', hash, 'at:0', NOW, 'created_at', NOW, 'fence', fence)
 redis.call('ZADD', key('open:') .. signer, nonce, nonce)

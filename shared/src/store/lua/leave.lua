@@ -25,7 +25,10 @@ for i = 3, #ARGV do
     if item.charge == 1 then count('attempts') end
     if journaled and job.refund_requested == '1' then
       move(id, job, 'cancelled', 'cancel_unpaid', line, unpack(fields))
-      if job.payment then redis.call('HSET', key('payment:') .. job.payment, 'decision', 'refunded') end
+      if job.payment then
+        redis.call('HSET', key('payment:') .. job.payment, 'decision', 'refunded', 'refund_outcome', 'cancelled')
+        owe_nothing(job.payment)
+      end
     elseif item.event == 'back_off' then
       local due = string.format('%.0f', NOW + item.delay_ms)
       line.due = due
@@ -36,12 +39,11 @@ for i = 3, #ARGV do
       move(id, job, 'gated', 'park', line, 'gate', item.gate, unpack(fields))
       redis.call('ZADD', key('parked:') .. item.gate, NOW, id)
     else
-      move(id, job, 'failed', 'fail', line, unpack(fields))
-      if job.kind == 'register' then
-        local child = cjson.decode(job.payload).child
-        redis.call('HSET', key('referral:') .. child, 'status', 'failed')
-        redis.call('HSET', key('unblock'), child, 'fail')
+      if job.kind == 'payout' and line.class == 'registration_failed' then
+        redis.call('SADD', key('stranded:') .. cjson.decode(job.payload).child, id)
       end
+      if job.kind == 'register' then registration_failed(id, job, journaled) end
+      move(id, job, 'failed', 'fail', line, unpack(fields))
     end
   end
   out[#out + 1] = no

@@ -114,6 +114,50 @@ local function enqueue(id, job, stage, event, line, ...)
   job.entry = entry
 end
 
+-- Records what the affiliate owes back of a payment's commission.
+local function owe(payment_id, usdc, sge)
+  redis.call('HSET', key('payment:') .. payment_id, 'owed_usdc', usdc, 'owed_sge', sge, 'refund_outcome', 'owed')
+  redis.call('ZADD', key('owed'), NOW, payment_id)
+end
+
+-- Nothing was paid after all, so nothing is owed.
+local function owe_nothing(payment_id)
+  redis.call('HDEL', key('payment:') .. payment_id, 'owed_usdc', 'owed_sge')
+  redis.call('ZREM', key('owed'), payment_id)
+end
+
+-- Forgets that a payout waits for its child's registration, or failed with it.
+local function unwait(child, id)
+  redis.call('SREM', key('waiting:') .. child, id)
+  redis.call('SREM', key('stranded:') .. child, id)
+end
+
+-- Records that the chain shows a referral, and lets the payouts go that waited for it or failed with an earlier one.
+local function registered(child, referrer, block)
+  local k = key('referral:') .. child
+  local known = redis.call('HMGET', k, 'status', 'referrer')
+  if known[1] ~= 'registered' or known[2] ~= referrer then
+    redis.call('HSET', k, 'status', 'registered', 'referrer', referrer, 'block', block)
+    redis.call('HSETNX', k, 'created_at', NOW)
+  end
+  if redis.call('EXISTS', key('waiting:') .. child, key('stranded:') .. child) > 0 then
+    redis.call('HSET', key('unblock'), child, 'release')
+  end
+end
+
+-- Records that registration `id` ended without success. A wallet that the chain shows as registered stays so, unless
+-- `is_deep`: the verdict on this very registration is as deep as verdicts get.
+local function registration_failed(id, job, is_deep)
+  local asked = cjson.decode(job.payload)
+  local k = key('referral:') .. asked.child
+  local known = record(k)
+  if known.job ~= id then return end
+  if known.status == 'registering' or (is_deep and known.referrer == asked.referrer) then
+    redis.call('HSET', k, 'status', 'failed')
+    redis.call('HSET', key('unblock'), asked.child, 'fail')
+  end
+end
+
 -- What stands in the way of an event on this job, as the numbers that `Refusal` in script.rs mirrors; 0 = nothing.
 -- `allowed` maps the stages the event may leave. Stages that belong to the leader need the fence.
 local LEADER_STAGES = { ready = true, submitted = true, confirming = true }

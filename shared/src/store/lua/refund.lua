@@ -1,10 +1,11 @@
 -- Applies a refund once. The new total and what is owed of the commission were computed from `expected`, the total
--- refunded so far; when that has changed meanwhile, nothing is written and the caller computes again.
+-- refunded so far, and from the payment's amount; when either has changed meanwhile, nothing is written and the caller
+-- computes again.
 -- KEYS: 1 = lane prefix
 -- ARGV: 1 = source, 2 = event id, 3 = payment id, 4 = external id, 5 = fingerprint, 6 = child, 7 = expected total,
---       8 = new total, 9 = owed usdc, 10 = owed sge (both for the new total)
+--       8 = new total, 9 = owed usdc, 10 = owed sge (both for the new total), 11 = expected amount of the payment or ''
 -- Returns: {code, outcome, job id or ''}: 0 applied, 1 same delivery as before, 2 other content than before,
---          3 not synced, 4 intake is paused, 5 the total has changed
+--          3 not synced, 4 intake is paused, 5 the total or the amount has changed
 
 local source, event_id, payment_id, external_id, fingerprint = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local child, expected, total, owed_usdc, owed_sge = ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
@@ -14,30 +15,31 @@ if redis.call('HEXISTS', key('gate'), 'intake') == 1 then return { 4, '', '' } e
 local event_key = key('event:') .. source .. ':' .. event_id
 local payment_key = key('payment:') .. payment_id
 local payment = record(payment_key)
+
+local function conflict()
+  count('intake:conflict')
+  if payment.job and redis.call('HINCRBY', job_key(payment.job), 'conflict', 1) <= 8 then
+    log(payment.job, { event = 'conflict', delivery = event_id })
+  end
+  return { 2, '', payment.job or '' }
+end
+
 local seen = redis.call('GET', event_key)
 if seen then
-  count('intake:' .. (seen == fingerprint and 'duplicate' or 'conflict'))
-  return { seen == fingerprint and 1 or 2, payment.refund_outcome or '', payment.job or '' }
+  if seen ~= fingerprint then return conflict() end
+  count('intake:duplicate')
+  return { 1, payment.refund_outcome or '', payment.job or '' }
 end
-if payment.wallet and payment.wallet ~= child then
-  count('intake:conflict')
-  if payment.job then log(payment.job, { event = 'conflict', delivery = event_id }) end
-  return { 2, payment.refund_outcome or '', payment.job or '' }
-end
-if (payment.refunded or '0') ~= expected then return { 5, '', '' } end
+if payment.wallet and payment.wallet ~= child then return conflict() end
+if (payment.refunded or '0') ~= expected or (payment.amount or '') ~= ARGV[11] then return { 5, '', '' } end
 
 local outcome
 local full = payment.amount and cmp(total, payment.amount) >= 0
-local function owe()
-  redis.call('HSET', payment_key, 'owed_usdc', owed_usdc, 'owed_sge', owed_sge)
-  redis.call('ZADD', key('owed'), NOW, payment_id)
-  outcome = 'owed'
-end
 
 if not payment.fingerprint then
   outcome = 'tombstone'
 elseif payment.decision == 'paid_on_chain' then
-  owe()
+  outcome = 'owed'
 elseif not payment.job then
   outcome = 'nothing_paid'
 else
@@ -45,12 +47,8 @@ else
   local line = { by = 'webhook', delivery = event_id, refunded = total }
   if job.stage == 'cancelled' then
     outcome = 'cancelled'
-  elseif job.stage == 'done' then
-    owe()
-    line.event = 'owed'
-    log(payment.job, line)
-  elseif not full then
-    owe()
+  elseif job.stage == 'done' or not full then
+    outcome = 'owed'
     line.event = 'owed'
     log(payment.job, line)
   elseif job.stage == 'submitted' or job.stage == 'confirming' then
@@ -60,13 +58,13 @@ else
     log(payment.job, line)
   else
     outcome = 'cancelled'
-    redis.call('SREM', key('waiting:') .. child, payment.job)
-    redis.call('HDEL', payment_key, 'owed_usdc', 'owed_sge')
-    redis.call('ZREM', key('owed'), payment_id)
+    unwait(child, payment.job)
+    owe_nothing(payment_id)
     redis.call('HSET', payment_key, 'decision', 'refunded')
     move(payment.job, job, 'cancelled', 'cancel', line)
   end
 end
+if outcome == 'owed' then owe(payment_id, owed_usdc, owed_sge) end
 redis.call('SET', event_key, fingerprint)
 redis.call('HSET', payment_key, 'source', source, 'external_id', external_id, 'wallet', child, 'refunded', total,
   'refund_outcome', outcome, 'created_at', payment.created_at or NOW)

@@ -11,10 +11,13 @@ if job.kind == 'register' then
   local child = cjson.decode(job.payload).child
   -- A later registration may have taken this one's place.
   if redis.call('HGET', key('referral:') .. child, 'job') ~= id then return { 2, 'superseded' } end
-  redis.call('HSET', key('referral:') .. child, 'status', 'registering')
-  redis.call('HDEL', key('unblock'), child)
+  -- The chain may show the wallet as registered meanwhile.
+  if redis.call('HGET', key('referral:') .. child, 'status') == 'failed' then
+    redis.call('HSET', key('referral:') .. child, 'status', 'registering')
+    redis.call('HDEL', key('unblock'), child)
+  end
 elseif job.kind == 'payout' then
-  redis.call('SREM', key('waiting:') .. cjson.decode(job.payload).child, id)
+  unwait(cjson.decode(job.payload).child, id)
 end
 enqueue(id, job, 'retrying', 'retry', { by = ARGV[2], reason = ARGV[3] }, 'attempts', '0')
 audit(ARGV[2], 'retry', ARGV[3], id)
