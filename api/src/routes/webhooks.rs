@@ -29,7 +29,8 @@ struct Delivery {
 impl Delivery {
     async fn receive(request: &Request, body: &mut RequestBody) -> Result<Self, Problem> {
         let app = App::of(request)?;
-        let name = request.raw_path_param("source").unwrap_or_default();
+        // Taken from the path itself: poem-openapi renames path parameters before poem sees them.
+        let name = request.uri().path().rsplit('/').next().unwrap_or_default();
         let Some((source, scheme)) = app.webhooks.find(name) else {
             let detail = "no webhook secret is configured for this source (WEBHOOK_SECRETS)";
             return Err(Problem::new(Code::UnknownSource, detail).at("source").value(name));
