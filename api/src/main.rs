@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(problems) => return refuse(BAD_CONFIGURATION, &problems),
     };
+    shared::tls::install_provider();
     telemetry::start(config.log_format, &config.log_filter);
     match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime.block_on(run(config)),

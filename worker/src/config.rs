@@ -71,11 +71,18 @@ impl Config {
 
     fn fields(env: &mut Env<'_>) -> Option<Self> {
         let redis_url = env.need_secret("REDIS_URL", "the Redis to use, such as redis://127.0.0.1:6379/");
-        let rpc_urls = env.need_secret("ETH_RPC_HTTPS", "one or several JSON-RPC endpoints, separated by commas");
+        let rpc_urls =
+            env.need_secret("ETH_RPC_HTTPS", "one or several JSON-RPC endpoints, separated by commas");
         let wss_url = env.secret("ETH_RPC_WSS");
         let chain_id = env.need("CHAIN_ID", "1");
-        let registry = env.need::<ContractAddress>("AFFILIATE_REGISTRY_ADDRESS", "0x5FbDB2315678afecb367f032d93F642f64180aa3");
-        let payout = env.need::<ContractAddress>("AFFILIATE_PAYOUT_ADDRESS", "0xe7f1725E7734CE288F8367e1Bb143E90bb3F0512");
+        let registry = env.need::<ContractAddress>(
+            "AFFILIATE_REGISTRY_ADDRESS",
+            "0x5FbDB2315678afecb367f032d93F642f64180aa3",
+        );
+        let payout = env.need::<ContractAddress>(
+            "AFFILIATE_PAYOUT_ADDRESS",
+            "0xe7f1725E7734CE288F8367e1Bb143E90bb3F0512",
+        );
         let signer = Self::signer(env);
         let lane = env.or("LANE", "main".parse::<Lane>().ok()?);
         let durability = env.or("DURABILITY", Durability::Always);
@@ -148,11 +155,14 @@ impl Config {
             (Some(key), None) => Some(SignerConfig::Raw(key)),
             (None, Some(text)) => match text.strip_prefix("keystore:") {
                 Some(path) if !path.is_empty() => {
-                    let password = env.need_secret("KEYSTORE_PASSWORD", "the password of the keystore file")?;
+                    let password =
+                        env.need_secret("KEYSTORE_PASSWORD", "the password of the keystore file")?;
                     Some(SignerConfig::Keystore { path: path.to_owned(), password })
                 }
                 _ => {
-                    env.problem(format!("SIGNER={text}: expected keystore:<path of an encrypted JSON keystore>"));
+                    env.problem(format!(
+                        "SIGNER={text}: expected keystore:<path of an encrypted JSON keystore>"
+                    ));
                     None
                 }
             },
@@ -210,7 +220,14 @@ mod tests {
             _ => None,
         });
         let problems = Config::read(env).unwrap_err().join("\n");
-        let wanted = ["REDIS_URL", "ETH_RPC_HTTPS", "CHAIN_ID=mainnet", "AFFILIATE_REGISTRY_ADDRESS", "CONFIRMATIONS=0", "SIGNER=aws"];
+        let wanted = [
+            "REDIS_URL",
+            "ETH_RPC_HTTPS",
+            "CHAIN_ID=mainnet",
+            "AFFILIATE_REGISTRY_ADDRESS",
+            "CONFIRMATIONS=0",
+            "SIGNER=aws",
+        ];
         for name in wanted {
             assert!(problems.contains(name), "{name} is missing in:\n{problems}");
         }

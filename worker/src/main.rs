@@ -46,6 +46,8 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let command = Cli::parse().command.unwrap_or(Command::Run);
+    // Reads FAILPOINTS in builds with the feature `failpoints`, and is nothing in others.
+    let _failpoints = fail::FailScenario::setup();
     shared::tls::install_provider();
     let config = match Config::read(Env::process()) {
         Ok(config) => config,
@@ -57,7 +59,9 @@ async fn main() -> ExitCode {
     };
     let chain = match build::chain(&config, key.address()) {
         Ok(chain) => chain,
-        Err(error) => return refuse("the RPC endpoints cannot be used", &[format!("{error:#}")], EXIT_CONFIG),
+        Err(error) => {
+            return refuse("the RPC endpoints cannot be used", &[format!("{error:#}")], EXIT_CONFIG);
+        }
     };
     telemetry::start(config.log_format, &config.log_filter);
     let store = match Store::connect(config.redis_url.expose(), &config.lane, config.durability).await {
@@ -134,7 +138,10 @@ async fn run(config: Config, store: Store, chain: Arc<dyn Chain>, key: Arc<dyn S
     };
     tracing::info!(worker.id = %ctx.worker, boot.id = %ctx.boot, signer = %ctx.signer(), "starting");
     tasks.spawn(watch_signals(tasks.shutdown()));
-    tasks.critical("heads", worker::chain::heads::follow_heads(chain, heads_config, heads_out, tasks.shutdown()));
+    tasks.critical(
+        "heads",
+        worker::chain::heads::follow_heads(chain, heads_config, heads_out, tasks.shutdown()),
+    );
     tasks.critical("metrics", serve::serve(listener, store, metrics, tasks.shutdown()));
     tasks.critical("claim", consumer::claim(ctx.clone()));
     tasks.critical("reclaim", consumer::reclaim(ctx.clone()));

@@ -104,34 +104,107 @@ impl Metrics {
                 metric
             }};
         }
-        let to_broadcast = register!("webhook_to_broadcast", "From acceptance to the first broadcast", Unit::Seconds, seconds());
-        let to_inclusion = register!("webhook_to_inclusion", "From acceptance to inclusion in a block", Unit::Seconds, seconds());
-        let to_done = register!("webhook_to_done", "From acceptance to done, confirmations included", Unit::Seconds, seconds());
+        let to_broadcast = register!(
+            "webhook_to_broadcast",
+            "From acceptance to the first broadcast",
+            Unit::Seconds,
+            seconds()
+        );
+        let to_inclusion = register!(
+            "webhook_to_inclusion",
+            "From acceptance to inclusion in a block",
+            Unit::Seconds,
+            seconds()
+        );
+        let to_done = register!(
+            "webhook_to_done",
+            "From acceptance to done, confirmations included",
+            Unit::Seconds,
+            seconds()
+        );
         Arc::new(Self {
             jobs_claimed: register!("jobs_claimed", "Jobs claimed by this relayer", Counter::default()),
             jobs_done: register!("jobs_done", "Jobs that this relayer took to done", Family::default()),
             failures: register!("job_failures", "Attempts that failed, by class", Family::default()),
             attempts: register!("job_attempts", "Attempts charged", Counter::default()),
-            broadcasts: register!("broadcasts", "Broadcast transactions by the nodes' answer", Family::default()),
+            broadcasts: register!(
+                "broadcasts",
+                "Broadcast transactions by the nodes' answer",
+                Family::default()
+            ),
             bumps: register!("fee_bumps", "Fee bumps journaled", Counter::default()),
             cancels: register!("cancels", "Cancels journaled", Counter::default()),
-            nonce_errors: register!("nonce_errors", "Answers of nodes that contradict the journal's nonces", Counter::default()),
-            rpc_errors: register!("rpc_errors", "Questions to nodes without a usable answer", Counter::default()),
-            redis_errors: register!("redis_errors", "Commands to Redis without a usable answer", Counter::default()),
-            disagreements: register!("reconcile_mismatches", "Jobs whose amounts differ from the chain's event", Counter::default()),
+            nonce_errors: register!(
+                "nonce_errors",
+                "Answers of nodes that contradict the journal's nonces",
+                Counter::default()
+            ),
+            rpc_errors: register!(
+                "rpc_errors",
+                "Questions to nodes without a usable answer",
+                Counter::default()
+            ),
+            redis_errors: register!(
+                "redis_errors",
+                "Commands to Redis without a usable answer",
+                Counter::default()
+            ),
+            disagreements: register!(
+                "reconcile_mismatches",
+                "Jobs whose amounts differ from the chain's event",
+                Counter::default()
+            ),
             lease_held: register!("lease_held", "1 while this relayer is the leader", IntGauge::default()),
-            lease_term: register!("lease_term", "The fencing term of the lease as last seen", IntGauge::default()),
-            lease_holder: register!("lease_holder", "1 for the boot that holds the lease as last seen", Family::default()),
-            open_nonces: register!("open_nonces", "Nonces that are journaled and not final; leader only", IntGauge::default()),
+            lease_term: register!(
+                "lease_term",
+                "The fencing term of the lease as last seen",
+                IntGauge::default()
+            ),
+            lease_holder: register!(
+                "lease_holder",
+                "1 for the boot that holds the lease as last seen",
+                Family::default()
+            ),
+            open_nonces: register!(
+                "open_nonces",
+                "Nonces that are journaled and not final; leader only",
+                IntGauge::default()
+            ),
             head: register!("chain_head", "The newest block this relayer saw", IntGauge::default()),
             depth: register!("jobs", "Jobs per state", Family::default()),
-            oldest: register!("oldest_job_age", "Age of the oldest last change per state", Unit::Seconds, Family::default()),
+            oldest: register!(
+                "oldest_job_age",
+                "Age of the oldest last change per state",
+                Unit::Seconds,
+                Family::default()
+            ),
             queued: register!("jobs_queued", "Jobs in the stream", IntGauge::default()),
-            oldest_queued: register!("oldest_queued_age", "Age of the oldest job that no worker has taken", Unit::Seconds, FloatGauge::default()),
-            totals: register!("lane_events", "Everything the lane ever counted, over all processes", Family::default()),
-            signer_balance: register!("signer_balance_ether", "Gas money of the signer", FloatGauge::default()),
-            payout_funds: register!("payout_funds_tokens", "What the payout contract can spend, in whole tokens", Family::default()),
-            window_left: register!("window_left_tokens", "What the rolling window has left, in whole tokens", Family::default()),
+            oldest_queued: register!(
+                "oldest_queued_age",
+                "Age of the oldest job that no worker has taken",
+                Unit::Seconds,
+                FloatGauge::default()
+            ),
+            totals: register!(
+                "lane_events",
+                "Everything the lane ever counted, over all processes",
+                Family::default()
+            ),
+            signer_balance: register!(
+                "signer_balance_ether",
+                "Gas money of the signer",
+                FloatGauge::default()
+            ),
+            payout_funds: register!(
+                "payout_funds_tokens",
+                "What the payout contract can spend, in whole tokens",
+                Family::default()
+            ),
+            window_left: register!(
+                "window_left_tokens",
+                "What the rolling window has left, in whole tokens",
+                Family::default()
+            ),
             to_broadcast,
             to_inclusion,
             to_done,

@@ -19,10 +19,15 @@ pub enum Next {
     /// To the leader.
     Ready,
     /// The chain shows it as done already, by `block` at the latest.
-    Settled { block: BlockNumber },
+    Settled {
+        block: BlockNumber,
+    },
     Leaves(Exit),
     /// Parked; the gate has to be closed first.
-    Parked { gate: Gate, reason: String },
+    Parked {
+        gate: Gate,
+        reason: String,
+    },
 }
 
 /// Decides on one job. `draw` is uniform in `0.0..1.0`.
@@ -71,7 +76,10 @@ mod tests {
 
     #[test]
     fn an_unclear_revert_is_charged_until_attempts_are_used_up() {
-        assert!(matches!(fails(FailureClass::UnclearRevert, 1), Next::Leaves(Exit::BackOff { charge: true, .. })));
+        assert!(matches!(
+            fails(FailureClass::UnclearRevert, 1),
+            Next::Leaves(Exit::BackOff { charge: true, .. })
+        ));
         assert!(matches!(fails(FailureClass::UnclearRevert, 2), Next::Leaves(Exit::Fail { .. })));
     }
 

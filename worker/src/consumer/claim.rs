@@ -53,13 +53,16 @@ async fn give_back(ctx: &Context, batch: &[Brief]) -> Result<(), StoreError> {
 /// Checks a claimed batch, within the time after which others would take it over.
 pub(super) async fn handle(ctx: &Context, batch: Vec<Brief>) -> Result<(), StoreError> {
     ctx.metrics.jobs_claimed.inc_by(batch.len() as u64);
+    fail::fail_point!("after_claim");
     let checked = tokio::time::timeout(ctx.config.handler_deadline(), simulate(ctx, &batch)).await;
     let (head, verdicts) = match checked {
         Ok(Ok(found)) => found,
         Ok(Err(error)) => return park_all(ctx, &batch, &error.to_string()).await,
         Err(_) => return park_all(ctx, &batch, "the check took longer than a claim may rest").await,
     };
-    store_verdicts(ctx, &batch, head, verdicts).await
+    store_verdicts(ctx, &batch, head, verdicts).await?;
+    fail::fail_point!("after_check");
+    Ok(())
 }
 
 async fn simulate(ctx: &Context, batch: &[Brief]) -> Result<(Head, Vec<Verdict>), ChainError> {
@@ -73,7 +76,11 @@ async fn simulate(ctx: &Context, batch: &[Brief]) -> Result<(Head, Vec<Verdict>)
         }
     }
     let paid = async {
-        if payouts.is_empty() { Ok(Vec::new()) } else { ctx.chain.simulate_payouts(&payouts, head.hash).await }
+        if payouts.is_empty() {
+            Ok(Vec::new())
+        } else {
+            ctx.chain.simulate_payouts(&payouts, head.hash).await
+        }
     };
     let registered = async {
         if registers.is_empty() {
@@ -142,7 +149,10 @@ async fn store_verdicts(
         ctx.store.close_gate(gate.name(), &reason, &ctx.worker).await?;
     }
     if !ready.is_empty() {
-        report(&ready.iter().map(|(id, _)| *id).collect::<Vec<_>>(), &ctx.store.pass(&ctx.worker, &ready).await?);
+        report(
+            &ready.iter().map(|(id, _)| *id).collect::<Vec<_>>(),
+            &ctx.store.pass(&ctx.worker, &ready).await?,
+        );
     }
     if !settled.is_empty() {
         let applied = ctx.store.settle(&ctx.worker, None, &settled).await?;

@@ -60,7 +60,10 @@ pub fn decide(nonce: Nonce, jobs: &[Brief], evidence: &Evidence, policy: &RetryP
 
 impl Outcome {
     fn finish(&mut self, job: &Brief, block: BlockNumber, evidence: &Evidence) {
-        let event = evidence.events.iter().find(|event| concerns(&event.kind, &job.payload) && is_success(&event.kind));
+        let event = evidence
+            .events
+            .iter()
+            .find(|event| concerns(&event.kind, &job.payload) && is_success(&event.kind));
         if let Some(difference) = event.and_then(|event| disagreement(&event.kind, &job.payload)) {
             self.disagreements.push(format!("job {}: {difference}", job.id));
         }
@@ -101,7 +104,8 @@ impl Outcome {
                     departure.exit = check::charged(failure, job.attempts, policy, draw);
                 }
                 _ => {
-                    let failure = Failure::new(FailureClass::BatchReverted, "the transaction reverted as a whole");
+                    let failure =
+                        Failure::new(FailureClass::BatchReverted, "the transaction reverted as a whole");
                     departure.exit = check::charged(failure, job.attempts, policy, draw);
                 }
             },
@@ -153,7 +157,8 @@ fn concerns(event: &ChainEventKind, payload: &Payload) -> bool {
 
 fn rejection(event: &ChainEventKind, payload: &Payload) -> Option<Verdict> {
     match event {
-        ChainEventKind::PayoutFailed { verdict, .. } | ChainEventKind::RegistrationRejected { verdict, .. }
+        ChainEventKind::PayoutFailed { verdict, .. }
+        | ChainEventKind::RegistrationRejected { verdict, .. }
             if concerns(event, payload) =>
         {
             Some(verdict.clone())
@@ -165,7 +170,8 @@ fn rejection(event: &ChainEventKind, payload: &Payload) -> Option<Verdict> {
 fn disagreement(event: &ChainEventKind, payload: &Payload) -> Option<String> {
     match (event, payload) {
         (ChainEventKind::Paid { referrer, usdc, sge, .. }, Payload::Payout(payout))
-            if (*referrer, *usdc, *sge) != (payout.referrer, payout.commission.usdc, payout.commission.sge) =>
+            if (*referrer, *usdc, *sge)
+                != (payout.referrer, payout.commission.usdc, payout.commission.sge) =>
         {
             Some(format!(
                 "the chain paid {usdc} USDC and {sge} SGE base units to {referrer}, the job says {} and {} to {}",

@@ -79,9 +79,11 @@ impl Leader {
             .iter()
             .map(|job| match &job.payload {
                 Payload::Payout(_) => paid.next().flatten(),
-                Payload::Register(register) => {
-                    referrers.next().flatten().filter(|found| *found == register.referrer).map(|_| deep.number)
-                }
+                Payload::Register(register) => referrers
+                    .next()
+                    .flatten()
+                    .filter(|found| *found == register.referrer)
+                    .map(|_| deep.number),
             })
             .collect())
     }
@@ -115,9 +117,7 @@ impl Leader {
     ) -> Result<(), RoundError> {
         for (job, block) in jobs.iter().zip(settled) {
             let (Payload::Payout(payout), Some(block)) = (&job.payload, block) else { continue };
-            let is_paid = |event: &ChainEvent| {
-                matches!(&event.kind, ChainEventKind::Paid { payment, .. } if *payment == payout.payment_id)
-            };
+            let is_paid = |event: &ChainEvent| matches!(&event.kind, ChainEventKind::Paid { payment, .. } if *payment == payout.payment_id);
             if !events.iter().any(is_paid) {
                 events.extend(self.ctx.chain.events(*block, *block).await?);
             }
@@ -150,6 +150,7 @@ impl Leader {
             self.close_gate(*gate, reason).await?;
         }
         self.finish(jobs, &outcome.finished).await?;
+        fail::fail_point!("after_finish");
         if !outcome.departures.is_empty() {
             count_failures(&self.ctx, &outcome.departures);
             let applied =
@@ -167,8 +168,11 @@ impl Leader {
             return Err(RoundError::Outdated(format!("nonce {nonce} could not be closed")));
         }
         tracing::info!(
-            nonce = nonce.get(), by = outcome.consumed_by, done = outcome.finished.len(),
-            left = outcome.departures.len(), "nonce closed"
+            nonce = nonce.get(),
+            by = outcome.consumed_by,
+            done = outcome.finished.len(),
+            left = outcome.departures.len(),
+            "nonce closed"
         );
         self.open.remove(&nonce);
         self.ctx.metrics.open_nonces.set(self.open.len() as i64);
@@ -261,7 +265,8 @@ impl Leader {
             if known.is_some() && !reorganised {
                 continue;
             }
-            let hashes: Vec<_> = self.open[&nonce].record.attempts.iter().rev().map(|attempt| attempt.hash).collect();
+            let hashes: Vec<_> =
+                self.open[&nonce].record.attempts.iter().rev().map(|attempt| attempt.hash).collect();
             for hash in hashes {
                 if let Some(receipt) = self.ctx.chain.receipt(hash).await? {
                     self.on_receipt(nonce, known, &receipt).await?;
@@ -295,6 +300,7 @@ impl Leader {
                 _ => None,
             })
             .collect();
+        fail::fail_point!("after_inclusion");
         self.let_go(&referrals).await
     }
 
@@ -309,8 +315,12 @@ impl Leader {
 
     /// Rebroadcasts, bumps and cancels what is not included.
     async fn push_stuck(&mut self, head: Head) -> Result<(), RoundError> {
-        let waiting: Vec<Nonce> =
-            self.open.iter().filter(|(_, tx)| tx.record.inclusion.is_none()).map(|(nonce, _)| *nonce).collect();
+        let waiting: Vec<Nonce> = self
+            .open
+            .iter()
+            .filter(|(_, tx)| tx.record.inclusion.is_none())
+            .map(|(nonce, _)| *nonce)
+            .collect();
         for (position, nonce) in waiting.into_iter().enumerate() {
             let tx = &self.open[&nonce];
             let Some(latest) = tx.record.latest() else { continue };

@@ -104,7 +104,9 @@ fn a_failed_item_leaves_with_the_reason_of_its_event_and_its_neighbour_is_done()
     let found = evidence(&[Some(40), None], Some(receipt(true, &[paid(1, 1), failed(2, blocked)])));
     let outcome = verdict_on(&[job(1), job(2)], &found);
     assert_eq!(outcome.finished.len(), 1);
-    assert!(matches!(&outcome.departures[0].exit, Exit::Fail { failure, .. } if failure.reason == "blocklisted"));
+    assert!(
+        matches!(&outcome.departures[0].exit, Exit::Fail { failure, .. } if failure.reason == "blocklisted")
+    );
 }
 
 #[test]
