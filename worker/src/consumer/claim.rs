@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use shared::ids::{Epoch, JobId};
-use shared::job::{Failure, FailureClass, Payload};
+use shared::job::Payload;
 use shared::store::{Applied, Brief, Departure, Exit, SettledJob, StoreError};
 
-use super::check::{self, Next};
 use crate::chain::{ChainError, Head, Verdict};
 use crate::context::Context;
 use crate::gates;
+use crate::verdict::{self, Next};
 
 /// How long one blocking read lasts.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -133,12 +133,12 @@ async fn store_verdicts(
     let mut departures = Vec::new();
     let mut closed = Vec::new();
     for (job, verdict) in batch.iter().zip(verdicts) {
-        match check::decide(verdict, job.attempts, head.number, &ctx.config.retry, rand::random()) {
+        match verdict::decide(verdict, job.attempts, head.number, &ctx.config.retry, rand::random()) {
             Next::Ready => ready.push((job.id, job.epoch)),
             Next::Settled { block } => settled.push(SettledJob { job: job.id, epoch: job.epoch, block }),
             Next::Leaves(exit) => departures.push(departure(job, exit)),
             Next::Parked { gate, reason } => {
-                departures.push(departure(job, check::park(gate, &reason)));
+                departures.push(departure(job, verdict::park(gate, &reason)));
                 if !closed.iter().any(|(known, _)| *known == gate) {
                     closed.push((gate, reason));
                 }
@@ -159,7 +159,7 @@ async fn store_verdicts(
         report(&settled.iter().map(|settled| settled.job).collect::<Vec<_>>(), &applied);
     }
     if !departures.is_empty() {
-        count_failures(ctx, &departures);
+        ctx.metrics.count_departures(&departures);
         let applied = ctx.store.leave(&ctx.worker, None, &departures).await?;
         report(&departures.iter().map(|departure| departure.job).collect::<Vec<_>>(), &applied);
     }
@@ -168,24 +168,6 @@ async fn store_verdicts(
 
 fn departure(job: &Brief, exit: Exit) -> Departure {
     Departure { job: job.id, epoch: job.epoch, nonce: None, pack_max: None, exit }
-}
-
-/// Counts what leaves without success.
-pub(crate) fn count_failures(ctx: &Context, departures: &[Departure]) {
-    for departure in departures {
-        let (charge, failure): (bool, Option<&Failure>) = match &departure.exit {
-            Exit::BackOff { charge, failure, .. } => (*charge, failure.as_ref()),
-            Exit::Fail { failure, charge } => (*charge, Some(failure)),
-            Exit::Park { .. } => (false, None),
-        };
-        if charge {
-            ctx.metrics.attempts.inc();
-        }
-        if let Some(failure) = failure {
-            let class: FailureClass = failure.class;
-            ctx.metrics.failures.get_or_create(&crate::metrics::ByClass { class: class.name() }).inc();
-        }
-    }
 }
 
 /// A refused verdict is normal after a takeover or a cancel; it is logged, and nothing else.

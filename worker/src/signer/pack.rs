@@ -7,7 +7,7 @@ use shared::money::{Commission, Sge, Usdc};
 use shared::store::{Brief, Departure, Exit};
 
 use crate::chain::{Gate, TokenRoom};
-use crate::consumer::check;
+use crate::verdict;
 
 /// What one pass may spend.
 #[derive(Debug, Clone, Copy)]
@@ -128,7 +128,7 @@ impl Packer<'_> {
         let wanted = payout.commission;
         let gate = self.lacking(wanted);
         if let Some((gate, reason)) = gate {
-            self.plan.departures.push(departure(job, None, check::park(gate, &reason)));
+            self.plan.departures.push(departure(job, None, verdict::park(gate, &reason)));
             if !self.plan.close.iter().any(|(closed, _)| *closed == gate) {
                 self.plan.close.push((gate, reason));
             }

@@ -15,7 +15,6 @@ use super::send::{self, SendAction, SendGate};
 use super::takeover::intent_kind;
 use super::{fees, gas};
 use crate::chain::{Conditions, Head, SendOutcome};
-use crate::consumer::count_failures;
 use crate::gates;
 use crate::keys::{Unsigned, sign_eip1559};
 
@@ -70,7 +69,7 @@ impl Leader {
             }
             let progressed = !plan.departures.is_empty();
             if progressed {
-                count_failures(&self.ctx, &plan.departures);
+                self.ctx.metrics.count_departures(&plan.departures);
                 self.ctx.store.leave(&self.ctx.worker, Some(&self.fence), &plan.departures).await?;
             }
             if plan.txs.is_empty() && !progressed {
@@ -216,7 +215,7 @@ impl Leader {
     async fn refuse(&mut self, packed: &Packed, problem: &str) -> Result<Submitted, RoundError> {
         let departures: Vec<_> = pack::refused(&packed.items, problem);
         tracing::warn!(jobs = departures.len(), problem, "refused before it got a nonce");
-        count_failures(&self.ctx, &departures);
+        self.ctx.metrics.count_departures(&departures);
         self.ctx.store.leave(&self.ctx.worker, Some(&self.fence), &departures).await?;
         Ok(Submitted::Repack)
     }

@@ -1,4 +1,5 @@
-//! The verdict on a checked job, pure: what the chain would do with it decides where it goes.
+//! From what the chain says about a job to where the job goes, pure. Consumers ask it about simulations, the signer about
+//! transactions that are final.
 
 use std::time::Duration;
 
