@@ -71,36 +71,36 @@ impl Config {
 
     fn fields(env: &mut Env<'_>) -> Option<Self> {
         let redis_url = env.need_secret("REDIS_URL", "the Redis to use, such as redis://127.0.0.1:6379/");
-        let rpc_urls = env.need_secret("ETH_RPC_HTTPS", "one or several JSON-RPC endpoints, separated by commas");
+        let rpc_urls =
+            env.need_secret("ETH_RPC_HTTPS", "one or several JSON-RPC endpoints, separated by commas");
         let wss_url = env.secret("ETH_RPC_WSS");
         let chain_id = env.need("CHAIN_ID", "1");
-        let registry = env.need::<ContractAddress>("AFFILIATE_REGISTRY_ADDRESS", "0x5FbDB2315678afecb367f032d93F642f64180aa3");
-        let payout = env.need::<ContractAddress>("AFFILIATE_PAYOUT_ADDRESS", "0xe7f1725E7734CE288F8367e1Bb143E90bb3F0512");
+        let registry = env.need::<ContractAddress>(
+            "AFFILIATE_REGISTRY_ADDRESS",
+            "0x5FbDB2315678afecb367f032d93F642f64180aa3",
+        );
+        let payout = env.need::<ContractAddress>(
+            "AFFILIATE_PAYOUT_ADDRESS",
+            "0xe7f1725E7734CE288F8367e1Bb143E90bb3F0512",
+        );
         let signer = Self::signer(env);
         let lane = env.or("LANE", "main".parse::<Lane>().ok()?);
         let durability = env.or("DURABILITY", Durability::Always);
-        let max_attempts = env.or("MAX_ATTEMPTS", 5u32);
-        let lease_ttl = Duration::from_millis(env.or("LEASE_TTL_MS", 5_000u64));
+        let max_attempts = u32::try_from(between(env, "MAX_ATTEMPTS", 5, 1, 100)).unwrap_or(u32::MAX);
+        let lease_ttl = Duration::from_millis(between(env, "LEASE_TTL_MS", 5_000, 300, 600_000));
         let claim_min_idle = Duration::from_millis(env.or("CLAIM_MIN_IDLE_MS", 30_000u64));
         let rpc_timeout = Duration::from_millis(env.or("RPC_TIMEOUT_MS", 5_000u64));
-        let confirmations = env.or("CONFIRMATIONS", 5u64);
-        let max_open_nonces = env.or("MAX_OPEN_NONCES", 16usize);
-        let claim_count = env.or("CLAIM_COUNT", 100usize);
-        let batch_gas = env.or("BATCH_GAS", 5_500_000u64);
+        let confirmations = between(env, "CONFIRMATIONS", 5, 1, 10_000);
+        let max_open_nonces = between(env, "MAX_OPEN_NONCES", 16, 1, 1_000) as usize;
+        let claim_count = between(env, "CLAIM_COUNT", 100, 1, 256) as usize;
+        let batch_gas = between(env, "BATCH_GAS", 5_500_000, 600_000, 16_777_216);
         let start_block = BlockNumber::new(env.or("START_BLOCK", 0u64));
-        let poll_every = Duration::from_millis(env.or("POLL_MS", 500u64));
+        let poll_every = Duration::from_millis(between(env, "POLL_MS", 500, 10, 60_000));
         let bump_after_blocks = env.or("BUMP_AFTER_BLOCKS", 3u64);
         let max_fee = u128::from(env.or("MAX_FEE_GWEI", 500u64)) * 1_000_000_000;
         let metrics_listen = env.or("METRICS_LISTEN", std::net::SocketAddr::from(([127, 0, 0, 1], 9464)));
         let log_format = env.or("LOG_FORMAT", LogFormat::Text);
         let log_filter = env.or("RUST_LOG", "info".to_owned());
-        between(env, "MAX_ATTEMPTS", u64::from(max_attempts), 1, 100);
-        between(env, "CONFIRMATIONS", confirmations, 1, 10_000);
-        between(env, "MAX_OPEN_NONCES", max_open_nonces as u64, 1, 1_000);
-        between(env, "CLAIM_COUNT", claim_count as u64, 1, 256);
-        between(env, "BATCH_GAS", batch_gas, 200_000, 16_777_216);
-        between(env, "LEASE_TTL_MS", lease_ttl.as_millis() as u64, 300, 600_000);
-        between(env, "POLL_MS", poll_every.as_millis() as u64, 10, 60_000);
         if rpc_timeout * 2 >= claim_min_idle / HANDLER_SHARE {
             env.problem(format!(
                 "RPC_TIMEOUT_MS={} leaves a claimed job no time: twice of it must be below half of CLAIM_MIN_IDLE_MS={}",
@@ -148,11 +148,14 @@ impl Config {
             (Some(key), None) => Some(SignerConfig::Raw(key)),
             (None, Some(text)) => match text.strip_prefix("keystore:") {
                 Some(path) if !path.is_empty() => {
-                    let password = env.need_secret("KEYSTORE_PASSWORD", "the password of the keystore file")?;
+                    let password =
+                        env.need_secret("KEYSTORE_PASSWORD", "the password of the keystore file")?;
                     Some(SignerConfig::Keystore { path: path.to_owned(), password })
                 }
                 _ => {
-                    env.problem(format!("SIGNER={text}: expected keystore:<path of an encrypted JSON keystore>"));
+                    env.problem(format!(
+                        "SIGNER={text}: expected keystore:<path of an encrypted JSON keystore>"
+                    ));
                     None
                 }
             },
@@ -171,10 +174,13 @@ impl Config {
     }
 }
 
-fn between(env: &mut Env<'_>, name: &str, value: u64, least: u64, most: u64) {
+/// A number within bounds.
+fn between(env: &mut Env<'_>, name: &str, default: u64, least: u64, most: u64) -> u64 {
+    let value = env.or(name, default);
     if !(least..=most).contains(&value) {
         env.problem(format!("{name}={value}: expected {least} to {most}"));
     }
+    value
 }
 
 fn split(env: &mut Env<'_>, urls: &str) -> Vec<Secret> {
@@ -210,7 +216,14 @@ mod tests {
             _ => None,
         });
         let problems = Config::read(env).unwrap_err().join("\n");
-        let wanted = ["REDIS_URL", "ETH_RPC_HTTPS", "CHAIN_ID=mainnet", "AFFILIATE_REGISTRY_ADDRESS", "CONFIRMATIONS=0", "SIGNER=aws"];
+        let wanted = [
+            "REDIS_URL",
+            "ETH_RPC_HTTPS",
+            "CHAIN_ID=mainnet",
+            "AFFILIATE_REGISTRY_ADDRESS",
+            "CONFIRMATIONS=0",
+            "SIGNER=aws",
+        ];
         for name in wanted {
             assert!(problems.contains(name), "{name} is missing in:\n{problems}");
         }

@@ -81,6 +81,9 @@ pub fn may_open(gate: Gate, closed: (u128, u64), now: &Conditions, block: u64) -
     let (level, since) = closed;
     match gate {
         Gate::RegistryPaused | Gate::PayoutPaused => gate.level(now) == 1,
+        // A cap of zero closes a token whatever its window has left.
+        Gate::UsdcWindow if now.usdc.cap.is_zero() => false,
+        Gate::SgeWindow if now.sge.cap.is_zero() => false,
         _ => gate.level(now) > level || block >= since + TRY_EVERY_BLOCKS,
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod build;
 pub mod chain;
+pub mod commands;
 pub mod config;
 pub mod consumer;
 pub mod context;
@@ -15,3 +16,4 @@ pub mod movers;
 pub mod preflight;
 pub mod serve;
 pub mod signer;
+pub mod verdict;

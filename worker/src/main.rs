@@ -12,17 +12,13 @@ use shared::tasks::{Tasks, watch_signals};
 use shared::telemetry;
 use tokio::sync::watch;
 use worker::chain::Chain;
+use worker::commands::{EXIT_CONFIG, EXIT_UNAVAILABLE, max_loss, migrate, refuse};
 use worker::config::Config;
 use worker::context::Context;
 use worker::keys::SignerKey;
-use worker::max_loss::MaxLoss;
 use worker::metrics::Metrics;
 use worker::{build, consumer, movers, preflight, serve, signer};
 
-/// Bad configuration (`EX_USAGE`).
-const EXIT_CONFIG: u8 = 64;
-/// Redis or the chain is not as it must be (`EX_UNAVAILABLE`).
-const EXIT_UNAVAILABLE: u8 = 69;
 /// How long shutdown may take.
 const DRAIN: Duration = Duration::from_secs(20);
 
@@ -46,6 +42,8 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let command = Cli::parse().command.unwrap_or(Command::Run);
+    // Reads FAILPOINTS in builds with the feature `failpoints`, and is nothing in others.
+    let _failpoints = fail::FailScenario::setup();
     shared::tls::install_provider();
     let config = match Config::read(Env::process()) {
         Ok(config) => config,
@@ -57,7 +55,9 @@ async fn main() -> ExitCode {
     };
     let chain = match build::chain(&config, key.address()) {
         Ok(chain) => chain,
-        Err(error) => return refuse("the RPC endpoints cannot be used", &[format!("{error:#}")], EXIT_CONFIG),
+        Err(error) => {
+            return refuse("the RPC endpoints cannot be used", &[format!("{error:#}")], EXIT_CONFIG);
+        }
     };
     telemetry::start(config.log_format, &config.log_filter);
     let store = match Store::connect(config.redis_url.expose(), &config.lane, config.durability).await {
@@ -68,38 +68,6 @@ async fn main() -> ExitCode {
         Command::Run => run(config, store, chain, key).await,
         Command::Migrate => migrate(&store).await,
         Command::MaxLoss => max_loss(&*chain, key.address()).await,
-    }
-}
-
-fn refuse(what: &str, problems: &[String], code: u8) -> ExitCode {
-    eprintln!("affiliate-relayer: {what}:");
-    for problem in problems {
-        eprintln!("  - {problem}");
-    }
-    ExitCode::from(code)
-}
-
-async fn migrate(store: &Store) -> ExitCode {
-    match store.migrate().await {
-        Ok(created) => {
-            println!("{}", if created { "schema created" } else { "schema is up to date" });
-            ExitCode::SUCCESS
-        }
-        Err(error) => refuse("the migration failed", &[error.to_string()], EXIT_UNAVAILABLE),
-    }
-}
-
-async fn max_loss(chain: &dyn Chain, signer: alloy::primitives::Address) -> ExitCode {
-    let found = match chain.head().await {
-        Ok(head) => chain.conditions(signer, head.hash).await,
-        Err(error) => Err(error),
-    };
-    match found {
-        Ok(conditions) => {
-            println!("{}", MaxLoss::from(&conditions));
-            ExitCode::SUCCESS
-        }
-        Err(error) => refuse("the limits cannot be read", &[error.to_string()], EXIT_UNAVAILABLE),
     }
 }
 
@@ -134,7 +102,10 @@ async fn run(config: Config, store: Store, chain: Arc<dyn Chain>, key: Arc<dyn S
     };
     tracing::info!(worker.id = %ctx.worker, boot.id = %ctx.boot, signer = %ctx.signer(), "starting");
     tasks.spawn(watch_signals(tasks.shutdown()));
-    tasks.critical("heads", worker::chain::heads::follow_heads(chain, heads_config, heads_out, tasks.shutdown()));
+    tasks.critical(
+        "heads",
+        worker::chain::heads::follow_heads(chain, heads_config, heads_out, tasks.shutdown()),
+    );
     tasks.critical("metrics", serve::serve(listener, store, metrics, tasks.shutdown()));
     tasks.critical("claim", consumer::claim(ctx.clone()));
     tasks.critical("reclaim", consumer::reclaim(ctx.clone()));

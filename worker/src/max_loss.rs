@@ -31,7 +31,10 @@ impl From<&Conditions> for MaxLoss {
                 usdc.window_limit.base_units(),
                 usdc.funds.base_units(),
             )),
-            sge_per_window: Sge::from_base_units(per_window(sge.window_limit.base_units(), sge.funds.base_units())),
+            sge_per_window: Sge::from_base_units(per_window(
+                sge.window_limit.base_units(),
+                sge.funds.base_units(),
+            )),
             usdc_window_seconds: usdc.window_seconds,
             sge_window_seconds: sge.window_seconds,
             gas_wei: conditions.signer_balance,

@@ -10,8 +10,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+use shared::job::Failure;
 use shared::money::{Sge, Usdc};
-use shared::store::Stats;
+use shared::store::{Departure, Exit, Stats};
 
 use crate::chain::{Conditions, TokenRoom};
 
@@ -53,90 +54,87 @@ pub struct ByEvent {
 type FloatGauge = Gauge<f64, AtomicU64>;
 type IntGauge = Gauge<i64, AtomicI64>;
 
-/// All metrics of one relayer.
-pub struct Metrics {
-    registry: Registry,
-    pub jobs_claimed: Counter,
-    pub jobs_done: Family<ByKind, Counter>,
-    pub failures: Family<ByClass, Counter>,
-    pub attempts: Counter,
-    pub broadcasts: Family<ByOutcome, Counter>,
-    pub bumps: Counter,
-    pub cancels: Counter,
-    pub nonce_errors: Counter,
-    pub rpc_errors: Counter,
-    pub redis_errors: Counter,
-    pub disagreements: Counter,
-    pub lease_held: IntGauge,
-    pub lease_term: IntGauge,
-    pub lease_holder: Family<ByHolder, IntGauge>,
-    pub open_nonces: IntGauge,
-    pub head: IntGauge,
-    pub to_broadcast: Histogram,
-    pub to_inclusion: Histogram,
-    pub to_done: Histogram,
-    depth: Family<ByState, IntGauge>,
-    oldest: Family<ByState, FloatGauge>,
-    queued: IntGauge,
-    oldest_queued: FloatGauge,
-    totals: Family<ByEvent, IntGauge>,
-    signer_balance: FloatGauge,
-    payout_funds: Family<ByToken, FloatGauge>,
-    window_left: Family<ByToken, FloatGauge>,
-}
-
+/// A histogram of seconds, from 5 ms to 164 s.
 fn seconds() -> Histogram {
     Histogram::new(exponential_buckets(0.005, 2.0, 16))
 }
 
-impl Metrics {
-    pub fn new() -> Arc<Self> {
-        let mut registry = Registry::with_prefix("ail");
-        macro_rules! register {
-            ($name:literal, $help:literal, $metric:expr) => {{
-                let metric = $metric;
-                registry.register($name, $help, metric.clone());
-                metric
-            }};
-            ($name:literal, $help:literal, $unit:expr, $metric:expr) => {{
-                let metric = $metric;
-                registry.register_with_unit($name, $help, $unit, metric.clone());
-                metric
-            }};
+/// One table for fields, names and help texts.
+macro_rules! metrics {
+    (@make Histogram) => { seconds() };
+    (@make $($type:tt)*) => { <$($type)*>::default() };
+    (@register $registry:ident, $name:literal, $help:literal, $metric:expr) => {
+        $registry.register($name, $help, $metric)
+    };
+    (@register $registry:ident, $name:literal, $help:literal, $metric:expr, $unit:ident) => {
+        $registry.register_with_unit($name, $help, Unit::$unit, $metric)
+    };
+    ($($field:ident: [$($type:tt)*] = $name:literal $(in $unit:ident)?, $help:literal;)*) => {
+        /// All metrics of one relayer.
+        pub struct Metrics {
+            registry: Registry,
+            $(#[doc = $help] pub $field: $($type)*,)*
         }
-        let to_broadcast = register!("webhook_to_broadcast", "From acceptance to the first broadcast", Unit::Seconds, seconds());
-        let to_inclusion = register!("webhook_to_inclusion", "From acceptance to inclusion in a block", Unit::Seconds, seconds());
-        let to_done = register!("webhook_to_done", "From acceptance to done, confirmations included", Unit::Seconds, seconds());
-        Arc::new(Self {
-            jobs_claimed: register!("jobs_claimed", "Jobs claimed by this relayer", Counter::default()),
-            jobs_done: register!("jobs_done", "Jobs that this relayer took to done", Family::default()),
-            failures: register!("job_failures", "Attempts that failed, by class", Family::default()),
-            attempts: register!("job_attempts", "Attempts charged", Counter::default()),
-            broadcasts: register!("broadcasts", "Broadcast transactions by the nodes' answer", Family::default()),
-            bumps: register!("fee_bumps", "Fee bumps journaled", Counter::default()),
-            cancels: register!("cancels", "Cancels journaled", Counter::default()),
-            nonce_errors: register!("nonce_errors", "Answers of nodes that contradict the journal's nonces", Counter::default()),
-            rpc_errors: register!("rpc_errors", "Questions to nodes without a usable answer", Counter::default()),
-            redis_errors: register!("redis_errors", "Commands to Redis without a usable answer", Counter::default()),
-            disagreements: register!("reconcile_mismatches", "Jobs whose amounts differ from the chain's event", Counter::default()),
-            lease_held: register!("lease_held", "1 while this relayer is the leader", IntGauge::default()),
-            lease_term: register!("lease_term", "The fencing term of the lease as last seen", IntGauge::default()),
-            lease_holder: register!("lease_holder", "1 for the boot that holds the lease as last seen", Family::default()),
-            open_nonces: register!("open_nonces", "Nonces that are journaled and not final; leader only", IntGauge::default()),
-            head: register!("chain_head", "The newest block this relayer saw", IntGauge::default()),
-            depth: register!("jobs", "Jobs per state", Family::default()),
-            oldest: register!("oldest_job_age", "Age of the oldest last change per state", Unit::Seconds, Family::default()),
-            queued: register!("jobs_queued", "Jobs in the stream", IntGauge::default()),
-            oldest_queued: register!("oldest_queued_age", "Age of the oldest job that no worker has taken", Unit::Seconds, FloatGauge::default()),
-            totals: register!("lane_events", "Everything the lane ever counted, over all processes", Family::default()),
-            signer_balance: register!("signer_balance_ether", "Gas money of the signer", FloatGauge::default()),
-            payout_funds: register!("payout_funds_tokens", "What the payout contract can spend, in whole tokens", Family::default()),
-            window_left: register!("window_left_tokens", "What the rolling window has left, in whole tokens", Family::default()),
-            to_broadcast,
-            to_inclusion,
-            to_done,
-            registry,
-        })
+
+        impl Metrics {
+            pub fn new() -> Arc<Self> {
+                let mut registry = Registry::with_prefix("ail");
+                $(
+                    let $field: $($type)* = metrics!(@make $($type)*);
+                    metrics!(@register registry, $name, $help, $field.clone() $(, $unit)?);
+                )*
+                Arc::new(Self { registry, $($field,)* })
+            }
+        }
+    };
+}
+
+metrics! {
+    to_broadcast: [Histogram] = "webhook_to_broadcast" in Seconds, "From acceptance to the first broadcast";
+    to_inclusion: [Histogram] = "webhook_to_inclusion" in Seconds, "From acceptance to inclusion in a block";
+    to_done: [Histogram] = "webhook_to_done" in Seconds, "From acceptance to done, confirmations included";
+    jobs_claimed: [Counter] = "jobs_claimed", "Jobs claimed by this relayer";
+    jobs_done: [Family<ByKind, Counter>] = "jobs_done", "Jobs that this relayer took to done";
+    failures: [Family<ByClass, Counter>] = "job_failures", "Attempts that failed, by class";
+    attempts: [Counter] = "job_attempts", "Attempts charged";
+    broadcasts: [Family<ByOutcome, Counter>] = "broadcasts", "Broadcast transactions by the nodes' answer";
+    bumps: [Counter] = "fee_bumps", "Fee bumps journaled";
+    cancels: [Counter] = "cancels", "Cancels journaled";
+    nonce_errors: [Counter] = "nonce_errors", "Answers of nodes that contradict the journal's nonces";
+    rpc_errors: [Counter] = "rpc_errors", "Questions to nodes without a usable answer";
+    redis_errors: [Counter] = "redis_errors", "Commands to Redis without a usable answer";
+    disagreements: [Counter] = "reconcile_mismatches", "Jobs whose amounts differ from the chain's event";
+    lease_held: [IntGauge] = "lease_held", "1 while this relayer is the leader";
+    lease_term: [IntGauge] = "lease_term", "The fencing term of the lease as last seen";
+    lease_holder: [Family<ByHolder, IntGauge>] = "lease_holder", "1 for the boot that holds the lease as last seen";
+    open_nonces: [IntGauge] = "open_nonces", "Nonces that are journaled and not final; leader only";
+    head: [IntGauge] = "chain_head", "The newest block this relayer saw";
+    depth: [Family<ByState, IntGauge>] = "jobs", "Jobs per state";
+    oldest: [Family<ByState, FloatGauge>] = "oldest_job_age" in Seconds, "Age of the oldest last change per state";
+    queued: [IntGauge] = "jobs_queued", "Jobs in the stream";
+    oldest_queued: [FloatGauge] = "oldest_queued_age" in Seconds, "Age of the oldest job that no worker has taken";
+    totals: [Family<ByEvent, IntGauge>] = "lane_events", "Everything the lane ever counted, over all processes";
+    signer_balance: [FloatGauge] = "signer_balance_ether", "Gas money of the signer";
+    payout_funds: [Family<ByToken, FloatGauge>] = "payout_funds_tokens", "What the payout contract can spend, in whole tokens";
+    window_left: [Family<ByToken, FloatGauge>] = "window_left_tokens", "What the rolling window has left, in whole tokens";
+}
+
+impl Metrics {
+    /// Counts what leaves a worker's or the leader's hands without success.
+    pub fn count_departures(&self, departures: &[Departure]) {
+        for departure in departures {
+            let (charge, failure): (bool, Option<&Failure>) = match &departure.exit {
+                Exit::BackOff { charge, failure, .. } => (*charge, failure.as_ref()),
+                Exit::Fail { failure, charge } => (*charge, Some(failure)),
+                Exit::Park { .. } => (false, None),
+            };
+            if charge {
+                self.attempts.inc();
+            }
+            if let Some(failure) = failure {
+                self.failures.get_or_create(&ByClass { class: failure.class.name() }).inc();
+            }
+        }
     }
 
     /// The gauges of money, as read at one block.

@@ -6,7 +6,12 @@ use crate::chain::{Chain, ChainError};
 use crate::config::Config;
 
 /// Everything that keeps this relayer from working; empty when nothing does.
-pub async fn problems(config: &Config, store: &Store, chain: &dyn Chain, relayer: alloy::primitives::Address) -> Vec<String> {
+pub async fn problems(
+    config: &Config,
+    store: &Store,
+    chain: &dyn Chain,
+    relayer: alloy::primitives::Address,
+) -> Vec<String> {
     let mut found = redis(store).await;
     match on_chain(config, chain, relayer).await {
         Ok(problems) => found.extend(problems),
@@ -54,11 +59,15 @@ async fn on_chain(
             Ok((registry, payout)) => {
                 for (held, contract) in [(registry, "AffiliateRegistry"), (payout, "AffiliatePayout")] {
                     if !held {
-                        found.push(format!("{relayer} does not hold RELAYER_ROLE on {contract}: grant it as admin"));
+                        found.push(format!(
+                            "{relayer} does not hold RELAYER_ROLE on {contract}: grant it as admin"
+                        ));
                     }
                 }
             }
-            Err(error) => found.push(format!("the contracts do not answer hasRole; are the addresses right? {error}")),
+            Err(error) => {
+                found.push(format!("the contracts do not answer hasRole; are the addresses right? {error}"))
+            }
         }
     }
     Ok(found)

@@ -9,6 +9,7 @@
 //! When Redis is away every method fails with [`StoreError`]; callers answer 503 or try again, and never assume that the
 //! write did not happen: a lost reply is re-asked, and each script recognises its own earlier run.
 
+mod accounts;
 mod codec;
 mod durability;
 mod error;
@@ -18,22 +19,27 @@ mod jobs;
 mod journal;
 mod keys;
 mod lease;
-mod query;
+mod listing;
+mod refunds;
 mod script;
+mod stats;
 mod stream;
 mod sync;
 
+pub use accounts::{AffiliateView, PaymentView, ReferralView};
 pub use codec::{Brief, TimelineEntry};
 pub use durability::{Durability, DurabilityProblem};
 pub use error::StoreError;
 pub use gates::{ClosedGate, INTAKE, SIGNING};
-pub use intake::{Accepted, Intake, Payment, Refund, RefundOutcome, Refunded, Registered, Registration};
+pub use intake::{Accepted, Intake, Payment, Registered, Registration};
 pub use jobs::{Cancelled, Departure, Exit, Retried, SettledJob};
 pub use journal::{FinishedJob, JournalOutcome, Journaled, NewTx};
 pub use keys::Lane;
 pub use lease::{Acquisition, Fence, LeaseWatch};
-pub use query::{AffiliateView, JobFilter, JobPage, PaymentView, ReferralView, StateCount, Stats};
+pub use listing::{JobFilter, JobPage};
+pub use refunds::{Refund, RefundOutcome, Refunded};
 pub use script::{Applied, Refusal};
+pub use stats::{StateCount, Stats};
 pub use stream::{Claims, ReadyWatch};
 pub use sync::{PaidPayment, SyncState};
 

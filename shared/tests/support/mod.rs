@@ -1,5 +1,9 @@
 //! What the store's tests share: a lane that is migrated, led and synced, builders, and a look at the raw keys.
 #![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(unreachable_pub, reason = "every test file is a crate of its own")]
+#![allow(clippy::unwrap_used, reason = "tests stop at what is unexpected")]
+
+pub mod inspect;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -61,6 +65,15 @@ impl World {
         let fence = take_lease(&store, "boot-a").await;
         let prefix = format!("ail:{{{lane}}}:");
         Self { store, fence, url: url.to_owned(), prefix, raw, serial: AtomicU64::new(1) }
+    }
+
+    /// The same lane and lease after its server was started again.
+    pub async fn reopen(self) -> Self {
+        let client = redis::Client::open(self.url.as_str()).unwrap();
+        let raw = client.get_multiplexed_async_connection().await.unwrap();
+        let lane = self.prefix.trim_start_matches("ail:{").trim_end_matches("}:").parse().unwrap();
+        let store = Store::connect(&self.url, &lane, Durability::None).await.unwrap();
+        Self { raw, store, ..self }
     }
 
     pub async fn sync(&self) {
@@ -231,13 +244,40 @@ impl World {
         self.raw(redis::cmd("HGETALL").arg(self.key(rest))).await
     }
 
-    /// Every key of the lane with its serialised value: equal before and after means that nothing was written.
-    pub async fn dump(&self) -> BTreeMap<String, Vec<u8>> {
+    /// Every key with its value, in an order of our own (a hash's own order may change without a write): equal before
+    /// and after means that nothing was written.
+    pub async fn dump(&self) -> BTreeMap<String, Vec<String>> {
         let keys: Vec<String> = self.raw(redis::cmd("KEYS").arg("ail:*")).await;
         let mut out = BTreeMap::new();
         for key in keys {
-            let value: Vec<u8> = self.raw(redis::cmd("DUMP").arg(&key)).await;
-            out.insert(key, value);
+            let kind: String = self.raw(redis::cmd("TYPE").arg(&key)).await;
+            let mut read = match kind.as_str() {
+                "string" => redis::cmd("GET"),
+                "hash" => redis::cmd("HGETALL"),
+                "list" => redis::cmd("LRANGE"),
+                "set" => redis::cmd("SMEMBERS"),
+                "zset" => redis::cmd("ZRANGE"),
+                "stream" => redis::cmd("XRANGE"),
+                other => panic!("{key} is a {other}"),
+            };
+            match kind.as_str() {
+                "list" => read.arg(&key).arg(0).arg(-1),
+                "zset" => read.arg(&key).arg(0).arg(-1).arg("WITHSCORES"),
+                "stream" => read.arg(&key).arg("-").arg("+"),
+                _ => read.arg(&key),
+            };
+            let mut lines = match self.raw(&mut read).await {
+                redis::Value::Map(pairs) => pairs.iter().map(|pair| format!("{pair:?}")).collect(),
+                redis::Value::Array(items) if kind == "hash" => {
+                    items.chunks(2).map(|pair| format!("{pair:?}")).collect()
+                }
+                redis::Value::Array(items) => items.iter().map(|item| format!("{item:?}")).collect(),
+                other => vec![format!("{other:?}")],
+            };
+            if kind == "hash" || kind == "set" {
+                lines.sort();
+            }
+            out.insert(key, lines);
         }
         out
     }

@@ -1,24 +1,18 @@
 //! [`Chain`] over JSON-RPC. Raw calls only: no filler sets a nonce, a fee or a gas limit here.
 //!
-//! Reads go to the first endpoint, and to the next only when it gives no usable answer. Broadcasts go to all at once,
-//! and any answer outranks any silence. A read that names a block is answered for that canonical block or fails.
+//! Reads go to the first endpoint, and to the next only when it gives no usable answer; broadcasts go to all. A read that names a block is answered for that canonical block or fails.
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use alloy::primitives::{Address, B256, Bytes, U64, U128, U256};
+use alloy::primitives::{Address, Bytes, U64, U128};
 use alloy::rpc::json_rpc::{RpcRecv, RpcSend};
-use alloy::rpc::types::Log;
 use alloy::sol_types::SolCall;
 use alloy::transports::http::reqwest::{Client, redirect};
 use async_trait::async_trait;
-use futures::future::join_all;
-use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::ids::{BlockNumber, Hash32, Nonce, PaymentId, Wallet};
 use shared::job::{Payout, Register};
-use shared::money::{Sge, Usdc};
-use shared::tx::Inclusion;
 use thiserror::Error;
 use tokio::sync::OnceCell;
 
@@ -27,14 +21,15 @@ use super::classify::Revert;
 use super::decode::{self, Contracts};
 use super::endpoint::{At, Call, Endpoint};
 use super::events::FIRST_SPAN;
-use super::{Chain, ChainError, ChainEvent, Conditions, Head, ReceiptView, SendOutcome, TokenRoom, Verdict};
+use super::wire::RawHeader;
+use super::{Chain, ChainError, ChainEvent, Conditions, Head, ReceiptView, SendOutcome, Verdict, broadcast};
 
 pub use super::endpoint::Url;
 
 /// Ids or wallets of one batch view.
 const VIEW_CHUNK: usize = 500;
 /// Gas of a view: far above what [`VIEW_CHUNK`] cold reads take.
-const VIEW_GAS: u64 = 10_000_000;
+pub(super) const VIEW_GAS: u64 = 10_000_000;
 
 /// How to reach the chain, and which contracts to talk to. Has no `Debug`: urls hold credentials.
 #[derive(Clone)]
@@ -70,42 +65,6 @@ pub struct AlloyChain {
     relayer: Address,
     contracts: OnceCell<Contracts>,
     pub(super) log_span: AtomicU64,
-}
-
-/// A block header as nodes give it. Fields of other forks are not looked at.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct RawHeader {
-    number: U64,
-    hash: B256,
-    parent_hash: B256,
-    timestamp: U64,
-    gas_limit: U64,
-    base_fee_per_gas: U128,
-}
-
-impl From<RawHeader> for Head {
-    fn from(raw: RawHeader) -> Self {
-        Self {
-            number: BlockNumber::new(raw.number.to()),
-            hash: raw.hash.into(),
-            parent: raw.parent_hash.into(),
-            timestamp: raw.timestamp.to(),
-            gas_limit: raw.gas_limit.to(),
-            base_fee: raw.base_fee_per_gas.to(),
-        }
-    }
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RawReceipt {
-    transaction_hash: B256,
-    block_number: Option<U64>,
-    status: Option<U64>,
-    gas_used: U64,
-    effective_gas_price: Option<U128>,
-    logs: Vec<Log>,
 }
 
 impl AlloyChain {
@@ -146,7 +105,10 @@ impl AlloyChain {
     }
 
     /// Asks one endpoint after the other until one has an answer; otherwise the first one's error.
-    async fn first_answer<'a, T, F>(&'a self, question: impl Fn(&'a Endpoint) -> F) -> Result<T, ChainError>
+    pub(super) async fn first_answer<'a, T, F>(
+        &'a self,
+        question: impl Fn(&'a Endpoint) -> F,
+    ) -> Result<T, ChainError>
     where
         F: Future<Output = Result<T, ChainError>>,
     {
@@ -229,35 +191,6 @@ impl AlloyChain {
         let nonce: U64 = self.ask("eth_getTransactionCount", (account, block), at).await?;
         Ok(Nonce::new(nonce.to()))
     }
-
-    fn question(&self, to: Address, call: &impl SolCall, at: At) -> (&'static str, Value) {
-        let call = Call { from: self.relayer, to, data: call.abi_encode().into(), gas: VIEW_GAS };
-        ("eth_call", json!([call, at.param()]))
-    }
-
-    fn returned<C: SolCall>(&self, answer: &Value) -> Result<C::Return, ChainError> {
-        let bytes = Bytes::deserialize(answer).map_err(|error| self.garbage("eth_call", error))?;
-        C::abi_decode_returns(&bytes)
-            .map_err(|error| self.garbage("eth_call", format!("{}: {error}", C::SIGNATURE)))
-    }
-
-    fn room<T>(
-        &self,
-        funds: &Value,
-        limits: &Value,
-        unit: fn(u128) -> T,
-    ) -> Result<TokenRoom<T>, ChainError> {
-        let limits = self.returned::<P::limitsCall>(limits)?;
-        // Amounts above 2^128 stand for "no bound": nothing the relayer pays comes near.
-        let unit = |value: U256| unit(value.saturating_to());
-        Ok(TokenRoom {
-            funds: unit(self.returned::<P::fundsCall>(funds)?),
-            window_left: unit(limits.left),
-            cap: unit(limits.cap),
-            window_limit: if limits.left == U256::MAX { unit(U256::MAX) } else { unit(limits.limit) },
-            window_seconds: limits.window.to(),
-        })
-    }
 }
 
 #[async_trait]
@@ -306,33 +239,7 @@ impl Chain for AlloyChain {
     }
 
     async fn conditions(&self, signer: Address, at: Hash32) -> Result<Conditions, ChainError> {
-        let Contracts { registry, payout, usdc, sge } = self.contracts().await?;
-        let at = At::Hash(at);
-        let questions = [
-            self.question(registry, &R::pausedCall {}, at),
-            self.question(payout, &P::pausedCall {}, at),
-            self.question(payout, &P::fundsCall { token: usdc }, at),
-            self.question(payout, &P::limitsCall { token: usdc }, at),
-            self.question(payout, &P::fundsCall { token: sge }, at),
-            self.question(payout, &P::limitsCall { token: sge }, at),
-            ("eth_getBalance", json!([signer, at.param()])),
-        ];
-        let answers = self.first_answer(|endpoint| endpoint.ask_all(&questions, at)).await?;
-        let [registry_paused, payout_paused, usdc_funds, usdc_limits, sge_funds, sge_limits, balance] =
-            &answers[..]
-        else {
-            return Err(
-                self.garbage("batch", format!("{} answers to {} questions", answers.len(), questions.len()))
-            );
-        };
-        let balance = U256::deserialize(balance).map_err(|error| self.garbage("eth_getBalance", error))?;
-        Ok(Conditions {
-            registry_paused: self.returned::<R::pausedCall>(registry_paused)?,
-            payout_paused: self.returned::<P::pausedCall>(payout_paused)?,
-            usdc: self.room(usdc_funds, usdc_limits, Usdc::from_base_units)?,
-            sge: self.room(sge_funds, sge_limits, Sge::from_base_units)?,
-            signer_balance: balance.saturating_to(),
-        })
+        self.conditions_at(signer, at).await
     }
 
     async fn simulate_payouts(&self, items: &[Payout], at: Hash32) -> Result<Vec<Verdict>, ChainError> {
@@ -402,73 +309,12 @@ impl Chain for AlloyChain {
     }
 
     async fn receipt(&self, tx: Hash32) -> Result<Option<ReceiptView>, ChainError> {
-        let method = "eth_getTransactionReceipt";
-        let contracts = self.contracts().await?;
-        let Some(raw) = self.ask::<_, Option<RawReceipt>>(method, (tx.b256(),), At::Latest).await? else {
-            return Ok(None);
-        };
-        // Some nodes show a receipt of a pending block, without a number: not included yet.
-        let Some(block) = raw.block_number else { return Ok(None) };
-        let (Some(status), Some(price)) = (raw.status, raw.effective_gas_price) else {
-            return Err(self.garbage(method, "a receipt without status or effectiveGasPrice"));
-        };
-        Ok(Some(ReceiptView {
-            inclusion: Inclusion { hash: raw.transaction_hash.into(), block: BlockNumber::new(block.to()) },
-            succeeded: status == U64::from(1),
-            gas_used: raw.gas_used.to(),
-            effective_gas_price: price.to(),
-            events: self.decode_logs(method, &raw.logs, &contracts)?,
-        }))
+        self.receipt_of(tx).await
     }
 
     async fn broadcast(&self, raw: &Bytes) -> Result<SendOutcome, ChainError> {
-        let answers = join_all(self.endpoints.iter().map(|endpoint| endpoint.send(raw))).await;
-        best_answer(answers)
+        broadcast::to_all(&self.endpoints, raw)
+            .await
             .unwrap_or_else(|| Err(self.garbage("eth_sendRawTransaction", "no endpoint is configured")))
-    }
-}
-
-/// The answer that counts: acceptance, then what tells most, then whatever was said; silence only when all are silent.
-fn best_answer(answers: Vec<Result<SendOutcome, ChainError>>) -> Option<Result<SendOutcome, ChainError>> {
-    answers.into_iter().min_by_key(|answer| match answer {
-        Ok(SendOutcome::Accepted) => 0,
-        Ok(SendOutcome::AlreadyKnown) => 1,
-        Ok(SendOutcome::NonceTooLow) => 2,
-        Ok(SendOutcome::ReplacementUnderpriced) => 3,
-        Ok(SendOutcome::FeeTooLow) => 4,
-        // Before the refusals that end in a cancel: waiting may still mend it.
-        Ok(SendOutcome::PoolFull) => 5,
-        Ok(SendOutcome::InsufficientFunds) => 6,
-        Ok(SendOutcome::GasTooLow) => 7,
-        Ok(SendOutcome::TooLarge) => 8,
-        Ok(SendOutcome::Refused(_)) => 9,
-        // May have been accepted: says more than a connection that never was.
-        Err(ChainError::Timeout { .. }) => 10,
-        Err(_) => 11,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn timeout() -> Result<SendOutcome, ChainError> {
-        Err(ChainError::Timeout { endpoint: "a".into(), method: "eth_sendRawTransaction" })
-    }
-
-    #[test]
-    fn one_acceptance_is_acceptance() {
-        let answers = vec![timeout(), Ok(SendOutcome::NonceTooLow), Ok(SendOutcome::Accepted)];
-        assert_eq!(best_answer(answers), Some(Ok(SendOutcome::Accepted)));
-    }
-
-    #[test]
-    fn any_answer_outranks_silence() {
-        assert_eq!(
-            best_answer(vec![timeout(), Ok(SendOutcome::FeeTooLow)]),
-            Some(Ok(SendOutcome::FeeTooLow))
-        );
-        assert_eq!(best_answer(vec![timeout(), timeout()]), Some(timeout()));
-        assert_eq!(best_answer(Vec::new()), None);
     }
 }

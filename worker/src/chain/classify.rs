@@ -89,6 +89,9 @@ const TOO_MANY_LOGS: &[&str] = &[
     "limited to a",
 ];
 
+/// A query over so few blocks that times out does not do so for their number.
+const PATIENT_BLOCKS: u64 = 256;
+
 /// Wordings for an exhausted allowance (lower case).
 const RATE_LIMITED: &[&str] = &[
     "rate limit",
@@ -179,6 +182,7 @@ const REFUSALS: &[(&str, SendOutcome)] = &[
     ("exceeds block's gas limit", SendOutcome::TooLarge),
     ("exceeds current gas limit", SendOutcome::TooLarge),
     ("gas limit too high", SendOutcome::TooLarge),
+    ("intrinsic gas too high", SendOutcome::TooLarge),
     ("gas limit is too high", SendOutcome::TooLarge),
     ("gaslimitexceeded", SendOutcome::TooLarge),
     ("gaslimitcapexceeded", SendOutcome::TooLarge),
@@ -241,12 +245,13 @@ fn with_data(message: &str, data: Option<&RawValue>) -> String {
     }
 }
 
-/// Whether the query must be asked again for a smaller range.
-pub(super) fn asks_for_smaller_range(error: &ChainError) -> bool {
+/// Whether a query over `blocks` blocks must be asked again for fewer.
+pub(super) fn asks_for_smaller_range(error: &ChainError, blocks: u64) -> bool {
     match error {
+        _ if blocks <= 1 => false,
         ChainError::Node { detail, .. } => any(&detail.to_ascii_lowercase(), TOO_MANY_LOGS),
-        // A node that cannot finish a wide query in time can finish a narrow one.
-        ChainError::Timeout { .. } => true,
+        // A node that cannot finish a wide query in time may finish a narrow one; one that is dead finishes none.
+        ChainError::Timeout { .. } => blocks > PATIENT_BLOCKS,
         _ => false,
     }
 }

@@ -41,6 +41,7 @@ fn refusals_are_known_by_the_wording_of_each_node() {
         ("replacement transaction underpriced", ReplacementUnderpriced),
         ("max fee per gas less than block base fee", FeeTooLow),
         ("Insufficient funds for gas * price + value", InsufficientFunds),
+        ("intrinsic gas too high -- tx.gas_limit > env.block.gas_limit", TooLarge),
         // erigon
         ("INTERNAL_ERROR: existing tx with same hash", AlreadyKnown),
         ("could not replace existing tx", ReplacementUnderpriced),
@@ -179,8 +180,12 @@ fn a_log_query_that_spans_too_much_is_asked_again_for_less() {
         "eth_getLogs is limited to a 10,000 range",
     ] {
         let error = trouble(&answered(-32005, message, None)).at("node", "eth_getLogs", "latest");
-        assert!(asks_for_smaller_range(&error), "{message}: {error:?}");
+        assert!(asks_for_smaller_range(&error, 100), "{message}: {error:?}");
     }
     let other = trouble(&answered(-32000, "boom", None)).at("node", "eth_getLogs", "latest");
-    assert!(!asks_for_smaller_range(&other));
+    assert!(!asks_for_smaller_range(&other, 100));
+    let timeout = Trouble::Timeout.at("node", "eth_getLogs", "latest");
+    assert!(asks_for_smaller_range(&timeout, 5_000) && !asks_for_smaller_range(&timeout, 100));
+    let endless = trouble(&answered(-32005, "query returned more than 10000 results", None));
+    assert!(!asks_for_smaller_range(&endless.at("node", "eth_getLogs", "latest"), 1));
 }

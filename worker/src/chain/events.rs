@@ -29,7 +29,7 @@ const TOPICS: [B256; 4] = [
 ];
 
 impl AlloyChain {
-    /// Walks `from..=to` in spans that the node bears: halved when it asks for less, kept for the next walk.
+    /// Walks `from..=to` in spans that the node bears: halved when it asks for less, and slowly grown again.
     pub(super) async fn events_between(
         &self,
         from: BlockNumber,
@@ -51,8 +51,9 @@ impl AlloyChain {
                 Ok(logs) => {
                     events.extend(self.decode_logs("eth_getLogs", &logs, &contracts)?);
                     next = last + 1;
+                    self.log_span.store((span + span / 8 + 1).min(FIRST_SPAN), Ordering::Relaxed);
                 }
-                Err(error) if last > next && classify::asks_for_smaller_range(&error) => {
+                Err(error) if classify::asks_for_smaller_range(&error, last - next + 1) => {
                     self.log_span.store((last - next).div_ceil(2).max(1), Ordering::Relaxed);
                 }
                 Err(error) => return Err(error),

@@ -17,9 +17,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::alloy::{RawHeader, Url};
+use super::alloy::Url;
 use super::endpoint::host_of;
-use super::{Chain, Head, classify};
+use super::wire::RawHeader;
+use super::{Chain, ChainError, Head, classify};
 
 /// Where heads come from and how often to look.
 #[derive(Clone)]
@@ -52,6 +53,9 @@ struct Live {
     heads: Subscription<RawHeader>,
 }
 
+/// For connecting and subscribing together.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+
 type Connecting = Pin<Box<dyn Future<Output = Result<Live, TransportError>> + Send>>;
 
 /// The state of the push side.
@@ -67,7 +71,8 @@ enum Push {
 /// What woke the loop.
 enum Wake {
     Cancelled,
-    Poll,
+    PollDue,
+    Polled(Result<Head, ChainError>),
     Connected(Result<Live, TransportError>),
     Reconnect,
     Pushed(Option<Head>),
@@ -81,22 +86,24 @@ pub async fn follow_heads(
     cancel: CancellationToken,
 ) {
     let mut follower = Follower::new(&config, out);
-    // The first tick is at once: nobody waits for a head that is already there.
+    // The first poll is at once: nobody waits for a head that is already there. A poll runs beside the subscription:
+    // an endpoint that does not answer must not hold up pushed heads.
     let mut next_poll = Instant::now();
+    let mut poll: Option<Polling<'_>> = None;
     loop {
         let wake = tokio::select! {
             biased;
             () = cancel.cancelled() => Wake::Cancelled,
             wake = follower.pushed() => wake,
-            () = tokio::time::sleep_until(next_poll) => Wake::Poll,
+            head = answer_of(&mut poll) => Wake::Polled(head),
+            () = tokio::time::sleep_until(next_poll), if poll.is_none() => Wake::PollDue,
         };
         match wake {
             Wake::Cancelled => return,
-            Wake::Poll => {
-                tokio::select! {
-                    () = cancel.cancelled() => return,
-                    head = chain.head() => follower.polled(head),
-                }
+            Wake::PollDue => poll = Some(chain.head()),
+            Wake::Polled(head) => {
+                poll = None;
+                follower.polled(head);
                 next_poll = Instant::now() + follower.poll_interval();
             }
             Wake::Connected(Ok(live)) => follower.connected(live),
@@ -108,6 +115,15 @@ pub async fn follow_heads(
                 next_poll = Instant::now();
             }
         }
+    }
+}
+
+type Polling<'a> = Pin<Box<dyn Future<Output = Result<Head, ChainError>> + Send + 'a>>;
+
+async fn answer_of(poll: &mut Option<Polling<'_>>) -> Result<Head, ChainError> {
+    match poll {
+        Some(poll) => poll.await,
+        None => std::future::pending().await,
     }
 }
 
@@ -129,7 +145,10 @@ impl<'a> Follower<'a> {
     }
 
     fn connect(&self) -> Push {
-        self.config.websocket.clone().map_or(Push::Off, |url| Push::Connecting(Box::pin(subscribe(url))))
+        self.config
+            .websocket
+            .clone()
+            .map_or(Push::Off, |url| Push::Connecting(Box::pin(subscribe_in_time(url))))
     }
 
     /// The next event of the push side. Cancel-safe: all state lives in `self.push`.
@@ -173,7 +192,7 @@ impl<'a> Follower<'a> {
         if matches!(self.push, Push::Live(_)) { self.config.safety_poll } else { self.config.poll }
     }
 
-    fn polled(&mut self, answer: Result<Head, super::ChainError>) {
+    fn polled(&mut self, answer: Result<Head, ChainError>) {
         match answer {
             Ok(head) => {
                 if std::mem::take(&mut self.poll_fails) {
@@ -209,6 +228,13 @@ impl<'a> Follower<'a> {
 fn backoff(config: &HeadsConfig, failures: u32) -> Duration {
     let wait = config.reconnect.saturating_mul(1 << failures.min(16)).min(config.reconnect_max);
     wait + wait.mul_f64(rand::rng().random_range(0.0..0.5))
+}
+
+async fn subscribe_in_time(url: Url) -> Result<Live, TransportError> {
+    match tokio::time::timeout(CONNECT_DEADLINE, subscribe(url)).await {
+        Ok(answer) => answer,
+        Err(_elapsed) => Err(TransportErrorKind::custom_str("no answer within the deadline")),
+    }
 }
 
 async fn subscribe(url: Url) -> Result<Live, TransportError> {

@@ -5,6 +5,7 @@
 
 pub mod alloy;
 mod bindings;
+mod broadcast;
 mod classify;
 mod decode;
 mod endpoint;
@@ -12,6 +13,8 @@ mod events;
 pub mod heads;
 mod limits;
 mod simulate;
+mod waves;
+mod wire;
 
 pub use bindings::contracts;
 pub use simulate::LONE_CALL_GAS;

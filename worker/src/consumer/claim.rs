@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use shared::ids::{Epoch, JobId};
-use shared::job::{Failure, FailureClass, Payload};
+use shared::job::Payload;
 use shared::store::{Applied, Brief, Departure, Exit, SettledJob, StoreError};
 
-use super::check::{self, Next};
 use crate::chain::{ChainError, Head, Verdict};
 use crate::context::Context;
 use crate::gates;
+use crate::verdict::{self, Next};
 
 /// How long one blocking read lasts.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -53,13 +53,16 @@ async fn give_back(ctx: &Context, batch: &[Brief]) -> Result<(), StoreError> {
 /// Checks a claimed batch, within the time after which others would take it over.
 pub(super) async fn handle(ctx: &Context, batch: Vec<Brief>) -> Result<(), StoreError> {
     ctx.metrics.jobs_claimed.inc_by(batch.len() as u64);
+    fail::fail_point!("after_claim");
     let checked = tokio::time::timeout(ctx.config.handler_deadline(), simulate(ctx, &batch)).await;
     let (head, verdicts) = match checked {
         Ok(Ok(found)) => found,
         Ok(Err(error)) => return park_all(ctx, &batch, &error.to_string()).await,
         Err(_) => return park_all(ctx, &batch, "the check took longer than a claim may rest").await,
     };
-    store_verdicts(ctx, &batch, head, verdicts).await
+    store_verdicts(ctx, &batch, head, verdicts).await?;
+    fail::fail_point!("after_check");
+    Ok(())
 }
 
 async fn simulate(ctx: &Context, batch: &[Brief]) -> Result<(Head, Vec<Verdict>), ChainError> {
@@ -73,7 +76,11 @@ async fn simulate(ctx: &Context, batch: &[Brief]) -> Result<(Head, Vec<Verdict>)
         }
     }
     let paid = async {
-        if payouts.is_empty() { Ok(Vec::new()) } else { ctx.chain.simulate_payouts(&payouts, head.hash).await }
+        if payouts.is_empty() {
+            Ok(Vec::new())
+        } else {
+            ctx.chain.simulate_payouts(&payouts, head.hash).await
+        }
     };
     let registered = async {
         if registers.is_empty() {
@@ -126,12 +133,12 @@ async fn store_verdicts(
     let mut departures = Vec::new();
     let mut closed = Vec::new();
     for (job, verdict) in batch.iter().zip(verdicts) {
-        match check::decide(verdict, job.attempts, head.number, &ctx.config.retry, rand::random()) {
+        match verdict::decide(verdict, job.attempts, head.number, &ctx.config.retry, rand::random()) {
             Next::Ready => ready.push((job.id, job.epoch)),
             Next::Settled { block } => settled.push(SettledJob { job: job.id, epoch: job.epoch, block }),
             Next::Leaves(exit) => departures.push(departure(job, exit)),
             Next::Parked { gate, reason } => {
-                departures.push(departure(job, check::park(gate, &reason)));
+                departures.push(departure(job, verdict::park(gate, &reason)));
                 if !closed.iter().any(|(known, _)| *known == gate) {
                     closed.push((gate, reason));
                 }
@@ -142,14 +149,17 @@ async fn store_verdicts(
         ctx.store.close_gate(gate.name(), &reason, &ctx.worker).await?;
     }
     if !ready.is_empty() {
-        report(&ready.iter().map(|(id, _)| *id).collect::<Vec<_>>(), &ctx.store.pass(&ctx.worker, &ready).await?);
+        report(
+            &ready.iter().map(|(id, _)| *id).collect::<Vec<_>>(),
+            &ctx.store.pass(&ctx.worker, &ready).await?,
+        );
     }
     if !settled.is_empty() {
         let applied = ctx.store.settle(&ctx.worker, None, &settled).await?;
         report(&settled.iter().map(|settled| settled.job).collect::<Vec<_>>(), &applied);
     }
     if !departures.is_empty() {
-        count_failures(ctx, &departures);
+        ctx.metrics.count_departures(&departures);
         let applied = ctx.store.leave(&ctx.worker, None, &departures).await?;
         report(&departures.iter().map(|departure| departure.job).collect::<Vec<_>>(), &applied);
     }
@@ -158,24 +168,6 @@ async fn store_verdicts(
 
 fn departure(job: &Brief, exit: Exit) -> Departure {
     Departure { job: job.id, epoch: job.epoch, nonce: None, pack_max: None, exit }
-}
-
-/// Counts what leaves without success.
-pub(crate) fn count_failures(ctx: &Context, departures: &[Departure]) {
-    for departure in departures {
-        let (charge, failure): (bool, Option<&Failure>) = match &departure.exit {
-            Exit::BackOff { charge, failure, .. } => (*charge, failure.as_ref()),
-            Exit::Fail { failure, charge } => (*charge, Some(failure)),
-            Exit::Park { .. } => (false, None),
-        };
-        if charge {
-            ctx.metrics.attempts.inc();
-        }
-        if let Some(failure) = failure {
-            let class: FailureClass = failure.class;
-            ctx.metrics.failures.get_or_create(&crate::metrics::ByClass { class: class.name() }).inc();
-        }
-    }
 }
 
 /// A refused verdict is normal after a takeover or a cancel; it is logged, and nothing else.

@@ -5,10 +5,8 @@
 //! once they have rested for longer than any handler may take. What the dead one may still have written is refused,
 //! because taking over gives the job a new claim epoch.
 
-pub mod check;
 mod claim;
 mod reclaim;
 
-pub(crate) use claim::count_failures;
 pub use claim::run as claim;
 pub use reclaim::run as reclaim;

@@ -33,9 +33,9 @@ fn registrations(items: &[Brief]) -> Bytes {
         })
         .collect();
     match referrals.as_slice() {
-        [one] => {
-            IAffiliateRegistry::registerReferralCall { child: one.child, referrer: one.referrer }.abi_encode().into()
-        }
+        [one] => IAffiliateRegistry::registerReferralCall { child: one.child, referrer: one.referrer }
+            .abi_encode()
+            .into(),
         _ => IAffiliateRegistry::registerReferralBatchCall { referrals }.abi_encode().into(),
     }
 }

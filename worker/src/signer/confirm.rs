@@ -9,7 +9,7 @@ use shared::retry::RetryPolicy;
 use shared::store::{Brief, Departure, Exit, FinishedJob};
 
 use crate::chain::{ChainEvent, ChainEventKind, Gate, ReceiptView, Verdict};
-use crate::consumer::check;
+use crate::verdict;
 
 /// What was found about a nonce that is consumed deep enough.
 #[derive(Debug, Clone)]
@@ -60,7 +60,10 @@ pub fn decide(nonce: Nonce, jobs: &[Brief], evidence: &Evidence, policy: &RetryP
 
 impl Outcome {
     fn finish(&mut self, job: &Brief, block: BlockNumber, evidence: &Evidence) {
-        let event = evidence.events.iter().find(|event| concerns(&event.kind, &job.payload) && is_success(&event.kind));
+        let event = evidence
+            .events
+            .iter()
+            .find(|event| concerns(&event.kind, &job.payload) && is_success(&event.kind));
         if let Some(difference) = event.and_then(|event| disagreement(&event.kind, &job.payload)) {
             self.disagreements.push(format!("job {}: {difference}", job.id));
         }
@@ -98,11 +101,12 @@ impl Outcome {
                 // Nobody in a batch is charged for its revert: halve it until the culprit is alone.
                 _ if batch > 1 => departure.pack_max = Some(u32::try_from(batch.div_ceil(2)).unwrap_or(1)),
                 Some(Verdict::Fails(failure)) => {
-                    departure.exit = check::charged(failure, job.attempts, policy, draw);
+                    departure.exit = verdict::charged(failure, job.attempts, policy, draw);
                 }
                 _ => {
-                    let failure = Failure::new(FailureClass::BatchReverted, "the transaction reverted as a whole");
-                    departure.exit = check::charged(failure, job.attempts, policy, draw);
+                    let failure =
+                        Failure::new(FailureClass::BatchReverted, "the transaction reverted as a whole");
+                    departure.exit = verdict::charged(failure, job.attempts, policy, draw);
                 }
             },
             // A cancel of ours, or somebody else's transaction: the job never had its try.
@@ -114,13 +118,13 @@ impl Outcome {
     fn after(&mut self, verdict: Option<Verdict>, job: &Brief, policy: &RetryPolicy, draw: f64) -> Exit {
         match verdict {
             Some(Verdict::Gate { gate, reason }) => self.park(gate, reason),
-            Some(Verdict::Fails(failure)) => check::charged(failure, job.attempts, policy, draw),
+            Some(Verdict::Fails(failure)) => verdict::charged(failure, job.attempts, policy, draw),
             Some(Verdict::Fine | Verdict::AlreadyDone | Verdict::NotRegistered) | None => again(None),
         }
     }
 
     fn park(&mut self, gate: Gate, reason: String) -> Exit {
-        let exit = check::park(gate, &reason);
+        let exit = verdict::park(gate, &reason);
         if !self.close.iter().any(|(closed, _)| *closed == gate) {
             self.close.push((gate, reason));
         }
@@ -153,7 +157,8 @@ fn concerns(event: &ChainEventKind, payload: &Payload) -> bool {
 
 fn rejection(event: &ChainEventKind, payload: &Payload) -> Option<Verdict> {
     match event {
-        ChainEventKind::PayoutFailed { verdict, .. } | ChainEventKind::RegistrationRejected { verdict, .. }
+        ChainEventKind::PayoutFailed { verdict, .. }
+        | ChainEventKind::RegistrationRejected { verdict, .. }
             if concerns(event, payload) =>
         {
             Some(verdict.clone())
@@ -165,7 +170,8 @@ fn rejection(event: &ChainEventKind, payload: &Payload) -> Option<Verdict> {
 fn disagreement(event: &ChainEventKind, payload: &Payload) -> Option<String> {
     match (event, payload) {
         (ChainEventKind::Paid { referrer, usdc, sge, .. }, Payload::Payout(payout))
-            if (*referrer, *usdc, *sge) != (payout.referrer, payout.commission.usdc, payout.commission.sge) =>
+            if (*referrer, *usdc, *sge)
+                != (payout.referrer, payout.commission.usdc, payout.commission.sge) =>
         {
             Some(format!(
                 "the chain paid {usdc} USDC and {sge} SGE base units to {referrer}, the job says {} and {} to {}",

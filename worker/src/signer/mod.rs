@@ -12,6 +12,7 @@ pub mod calls;
 pub mod confirm;
 pub mod fees;
 pub mod gas;
+mod inclusion;
 mod leader;
 mod lease_keeper;
 pub mod pack;

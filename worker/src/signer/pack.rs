@@ -7,7 +7,7 @@ use shared::money::{Commission, Sge, Usdc};
 use shared::store::{Brief, Departure, Exit};
 
 use crate::chain::{Gate, TokenRoom};
-use crate::consumer::check;
+use crate::verdict;
 
 /// What one pass may spend.
 #[derive(Debug, Clone, Copy)]
@@ -128,7 +128,7 @@ impl Packer<'_> {
         let wanted = payout.commission;
         let gate = self.lacking(wanted);
         if let Some((gate, reason)) = gate {
-            self.plan.departures.push(departure(job, None, check::park(gate, &reason)));
+            self.plan.departures.push(departure(job, None, verdict::park(gate, &reason)));
             if !self.plan.close.iter().any(|(closed, _)| *closed == gate) {
                 self.plan.close.push((gate, reason));
             }
@@ -153,16 +153,24 @@ impl Packer<'_> {
     /// The gate that `wanted` would meet even if nothing else were under way.
     fn lacking(&self, wanted: Commission) -> Option<(Gate, String)> {
         let (usdc, sge) = (&self.budget.usdc, &self.budget.sge);
-        let tell = |what: &str, wanted: u128, left: u128| format!("{what}: {wanted} base units are due, {left} are left");
+        let tell = |what: &str, wanted: u128, left: u128| {
+            format!("{what}: {wanted} base units are due, {left} are left")
+        };
         if wanted.usdc > usdc.funds {
-            return Some((Gate::UsdcFloat, tell("USDC float", wanted.usdc.base_units(), usdc.funds.base_units())));
+            return Some((
+                Gate::UsdcFloat,
+                tell("USDC float", wanted.usdc.base_units(), usdc.funds.base_units()),
+            ));
         }
         if wanted.usdc > usdc.window_left {
             let left = usdc.window_left.base_units();
             return Some((Gate::UsdcWindow, tell("USDC window", wanted.usdc.base_units(), left)));
         }
         if wanted.sge > sge.funds {
-            return Some((Gate::SgeFloat, tell("SGE float", wanted.sge.base_units(), sge.funds.base_units())));
+            return Some((
+                Gate::SgeFloat,
+                tell("SGE float", wanted.sge.base_units(), sge.funds.base_units()),
+            ));
         }
         if wanted.sge > sge.window_left {
             let left = sge.window_left.base_units();
@@ -231,7 +239,13 @@ mod tests {
             gas_per_tx: 400,
             txs: 16,
             usdc: open(Usdc::from_base_units(usdc)),
-            sge: TokenRoom { funds: none, window_left: none, cap: none, window_limit: none, window_seconds: 1 },
+            sge: TokenRoom {
+                funds: none,
+                window_left: none,
+                cap: none,
+                window_limit: none,
+                window_seconds: 1,
+            },
             reserved: Commission::default(),
         }
     }
@@ -254,10 +268,10 @@ mod tests {
     #[test]
     fn kinds_never_share_a_transaction_and_registrations_go_first() {
         let plan = plan(vec![payout(1, 0), registration(), payout(2, 0)], &budget(1000), gas);
-        assert_eq!(plan.txs.iter().map(|tx| (tx.kind, tx.items.len())).collect::<Vec<_>>(), [
-            (Kind::Register, 1),
-            (Kind::Payout, 2)
-        ]);
+        assert_eq!(
+            plan.txs.iter().map(|tx| (tx.kind, tx.items.len())).collect::<Vec<_>>(),
+            [(Kind::Register, 1), (Kind::Payout, 2)]
+        );
     }
 
     #[test]

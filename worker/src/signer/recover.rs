@@ -38,13 +38,17 @@ pub struct Takeover {
 pub fn plan(found: &Found, max_fill: u64) -> Takeover {
     let journaled = found.next.unwrap_or(found.latest);
     let chain_is_ahead = found.next.is_some_and(|next| found.latest > next);
-    let above_pool = found.pending.min(Nonce::new(journaled.max(found.latest).get().saturating_add(max_fill)));
+    let above_pool =
+        found.pending.min(Nonce::new(journaled.max(found.latest).get().saturating_add(max_fill)));
     let next = journaled.max(found.latest).max(above_pool);
     Takeover {
         chain_is_ahead,
         rebroadcast: found.open.iter().copied().filter(|nonce| *nonce >= found.latest).collect(),
         set_next: (found.next != Some(next)).then_some(next),
-        fill: (found.latest.get()..next.get()).map(Nonce::new).filter(|nonce| !found.open.contains(nonce)).collect(),
+        fill: (found.latest.get()..next.get())
+            .map(Nonce::new)
+            .filter(|nonce| !found.open.contains(nonce))
+            .collect(),
     }
 }
 

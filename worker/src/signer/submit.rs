@@ -8,14 +8,13 @@ use shared::tx::{Attempt, Fees, Intent, TxRecord};
 use shared::tx_state::TxState;
 
 use super::calls::{self, Contracts};
+use super::gas::{PayoutMix, Tokens};
 use super::leader::{Leader, OpenTx, RoundError, Wants};
 use super::pack::{self, Budget, Packed};
 use super::send::{self, SendAction, SendGate};
 use super::takeover::intent_kind;
-use super::gas::{PayoutMix, Tokens};
 use super::{fees, gas};
 use crate::chain::{Conditions, Head, SendOutcome};
-use crate::consumer::count_failures;
 use crate::gates;
 use crate::keys::{Unsigned, sign_eip1559};
 
@@ -29,7 +28,8 @@ fn gas_limit(kind: Kind, items: &[Brief]) -> u64 {
     match kind {
         Kind::Register => gas::registrations(count, &[]),
         Kind::Payout => {
-            let hybrid = |item: &&Brief| matches!(&item.payload, Payload::Payout(p) if !p.commission.sge.is_zero());
+            let hybrid =
+                |item: &&Brief| matches!(&item.payload, Payload::Payout(p) if !p.commission.sge.is_zero());
             let hybrid = items.iter().filter(hybrid).count() as u64;
             let tokens = if count == 1 { Tokens::Worst } else { Tokens::Expected };
             gas::payouts(PayoutMix { single: count - hybrid, hybrid }, tokens, &[])
@@ -69,7 +69,7 @@ impl Leader {
             }
             let progressed = !plan.departures.is_empty();
             if progressed {
-                count_failures(&self.ctx, &plan.departures);
+                self.ctx.metrics.count_departures(&plan.departures);
                 self.ctx.store.leave(&self.ctx.worker, Some(&self.fence), &plan.departures).await?;
             }
             if plan.txs.is_empty() && !progressed {
@@ -85,7 +85,14 @@ impl Leader {
         }
     }
 
-    fn pack(&self, ready: Vec<Brief>, free: usize, head: &Head, at: &Head, conditions: &Conditions) -> pack::Plan {
+    fn pack(
+        &self,
+        ready: Vec<Brief>,
+        free: usize,
+        head: &Head,
+        at: &Head,
+        conditions: &Conditions,
+    ) -> pack::Plan {
         let budget = Budget {
             gas_per_tx: self.ctx.config.batch_gas.min(head.gas_limit).min(gas::MAX_TRANSACTION_GAS),
             txs: free,
@@ -110,7 +117,11 @@ impl Leader {
     }
 
     /// Whether the signer's balance does not cover one more transaction on top of what is open. Closes the gate then.
-    pub(super) async fn is_short_of_gas_money(&mut self, head: &Head, conditions: &Conditions) -> Result<bool, RoundError> {
+    pub(super) async fn is_short_of_gas_money(
+        &mut self,
+        head: &Head,
+        conditions: &Conditions,
+    ) -> Result<bool, RoundError> {
         let Some(fees) = self.fees(head).await? else { return Ok(true) };
         let open: u128 = self
             .open
@@ -151,7 +162,8 @@ impl Leader {
         let Some(first) = packed.items.first() else { return Ok(Submitted::Yes) };
         let contracts = Contracts { registry: self.ctx.config.registry, payout: self.ctx.config.payout };
         let (to, data) = calls::encode(contracts, packed.kind, &packed.items);
-        let held = packed.items.iter().map(|job| shared::tx::Held { job: job.id, epoch: job.epoch }).collect();
+        let held =
+            packed.items.iter().map(|job| shared::tx::Held { job: job.id, epoch: job.epoch }).collect();
         let kind = intent_kind(&first.payload);
         let intent = Intent { kind, to, data, value: Default::default(), jobs: held };
         let Some(fees) = self.fees(head).await? else { return Ok(Submitted::Stop) };
@@ -160,6 +172,7 @@ impl Leader {
         if let Err(problem) = gas::check(attempt.gas_limit, attempt.raw.len(), head.gas_limit) {
             return self.refuse(&packed, &problem.to_string()).await;
         }
+        fail::fail_point!("after_sign");
         let tx = NewTx {
             signer: self.ctx.signer(),
             nonce,
@@ -176,7 +189,9 @@ impl Leader {
             JournalOutcome::NotSynced => return Err(RoundError::Outdated("Redis is not synced".into())),
             JournalOutcome::WrongNonce { next } => {
                 self.ctx.metrics.nonce_errors.inc();
-                return Err(RoundError::Outdated(format!("nonce {nonce} is not next, the journal says {next:?}")));
+                return Err(RoundError::Outdated(format!(
+                    "nonce {nonce} is not next, the journal says {next:?}"
+                )));
             }
         };
         tracing::info!(
@@ -188,9 +203,11 @@ impl Leader {
                 self.ctx.metrics.to_broadcast.observe(at.saturating_sub(job.created_at) as f64 / 1000.0);
             }
         }
+        fail::fail_point!("after_journal");
         self.next = nonce.next();
         self.remember(nonce, intent, attempt, packed.items);
         self.broadcast(nonce).await?;
+        fail::fail_point!("after_broadcast");
         Ok(Submitted::Yes)
     }
 
@@ -198,7 +215,7 @@ impl Leader {
     async fn refuse(&mut self, packed: &Packed, problem: &str) -> Result<Submitted, RoundError> {
         let departures: Vec<_> = pack::refused(&packed.items, problem);
         tracing::warn!(jobs = departures.len(), problem, "refused before it got a nonce");
-        count_failures(&self.ctx, &departures);
+        self.ctx.metrics.count_departures(&departures);
         self.ctx.store.leave(&self.ctx.worker, Some(&self.fence), &departures).await?;
         Ok(Submitted::Repack)
     }
@@ -264,14 +281,16 @@ impl Leader {
         if matches!(answer, Ok(SendOutcome::NonceTooLow)) {
             self.ctx.metrics.nonce_errors.inc();
         }
-        tx.wants.refusals = if matches!(answer, Ok(SendOutcome::Refused(_))) { tx.wants.refusals + 1 } else { 0 };
+        tx.wants.refusals =
+            if matches!(answer, Ok(SendOutcome::Refused(_))) { tx.wants.refusals + 1 } else { 0 };
         match action {
             SendAction::Known => tx.sent_at = self.last_head.map(|head| head.number).or(Some(attempt.head)),
             SendAction::Bump => tx.wants.bump = true,
             SendAction::RaiseGas => (tx.wants.bump, tx.wants.more_gas) = (true, true),
             SendAction::Cancel => tx.wants.cancel = true,
             SendAction::CloseGate(SendGate::GasMoneyLow) => {
-                let reason = format!("a node says that the balance does not cover the transaction at nonce {nonce}");
+                let reason =
+                    format!("a node says that the balance does not cover the transaction at nonce {nonce}");
                 self.ctx.store.close_gate(gates::GAS_MONEY, &reason, &self.ctx.worker).await?;
             }
             SendAction::Retry => {}
@@ -280,13 +299,19 @@ impl Leader {
     }
 
     /// Journals and broadcasts a better paid attempt, or a cancel, at an open nonce.
-    pub(super) async fn replace(&mut self, nonce: Nonce, head: &Head, cancel: bool) -> Result<(), RoundError> {
+    pub(super) async fn replace(
+        &mut self,
+        nonce: Nonce,
+        head: &Head,
+        cancel: bool,
+    ) -> Result<(), RoundError> {
         let Some(tx) = self.open.get(&nonce) else { return Ok(()) };
         let Some(latest) = tx.record.latest() else { return Ok(()) };
         let cancel = cancel || tx.record.state == TxState::Cancelling;
         let cap = self.ctx.config.max_fee;
         let Some(fees) = fees::bump(latest.fees, fees::initial(head.base_fee, self.tip, cap), cap) else {
-            let reason = format!("nonce {nonce} needs more than MAX_FEE_GWEI allows; base fee {} wei", head.base_fee);
+            let reason =
+                format!("nonce {nonce} needs more than MAX_FEE_GWEI allows; base fee {} wei", head.base_fee);
             tracing::warn!(gate = gates::BASE_FEE, reason, "cannot bump");
             self.ctx.store.close_gate(gates::BASE_FEE, &reason, &self.ctx.worker).await?;
             return Ok(());
@@ -294,7 +319,9 @@ impl Leader {
         let gas_limit = match (cancel, tx.wants.more_gas) {
             (true, _) => gas::TRANSFER,
             (false, false) => latest.gas_limit,
-            (false, true) => (latest.gas_limit + latest.gas_limit / 2).min(head.gas_limit).min(gas::MAX_TRANSACTION_GAS),
+            (false, true) => {
+                (latest.gas_limit + latest.gas_limit / 2).min(head.gas_limit).min(gas::MAX_TRANSACTION_GAS)
+            }
         };
         let so_far = tx.record.attempts.len();
         let attempt = self.sign(nonce, &tx.record.intent, gas_limit, fees, head, cancel).await?;
@@ -309,6 +336,7 @@ impl Leader {
             nonce = nonce.get(), tx.hash = %attempt.hash, max_fee = fees.max_fee, cancel, attempt = so_far + 1,
             "journaled a replacement"
         );
+        fail::fail_point!("after_journal_attempt");
         if cancel { &self.ctx.metrics.cancels } else { &self.ctx.metrics.bumps }.inc();
         if let Some(tx) = self.open.get_mut(&nonce) {
             tx.record.attempts.push(attempt);

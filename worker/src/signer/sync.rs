@@ -47,13 +47,20 @@ pub(super) async fn ensure(ctx: &Context, fence: &Fence, force: bool) -> Result<
     Ok(())
 }
 
-async fn replay(ctx: &Context, fence: &Fence, from: BlockNumber, to: BlockNumber) -> Result<usize, SyncError> {
+async fn replay(
+    ctx: &Context,
+    fence: &Fence,
+    from: BlockNumber,
+    to: BlockNumber,
+) -> Result<usize, SyncError> {
     let events = ctx.chain.events(from, to).await?;
     let mut referrals = Vec::new();
     let mut paid = Vec::new();
     for event in &events {
         match &event.kind {
-            ChainEventKind::Registered { child, referrer } => referrals.push((*child, *referrer, event.block)),
+            ChainEventKind::Registered { child, referrer } => {
+                referrals.push((*child, *referrer, event.block))
+            }
             ChainEventKind::Paid { payment, referrer, child, usdc, sge } => paid.push(PaidPayment {
                 payment: *payment,
                 block: event.block,

@@ -29,12 +29,18 @@ impl Leader {
         };
         let plan = recover::plan(&found, self.ctx.config.max_open_nonces as u64);
         tracing::info!(
-            nonce.journal = found.next.map(Nonce::get), nonce.latest = found.latest.get(),
-            nonce.pending = found.pending.get(), open = found.open.len(), fill = plan.fill.len(), "taking over"
+            nonce.journal = found.next.map(Nonce::get),
+            nonce.latest = found.latest.get(),
+            nonce.pending = found.pending.get(),
+            open = found.open.len(),
+            fill = plan.fill.len(),
+            "taking over"
         );
         if plan.chain_is_ahead {
             self.ctx.metrics.nonce_errors.inc();
-            tracing::error!("the chain has consumed nonces that the journal never gave out; replaying events first");
+            tracing::error!(
+                "the chain has consumed nonces that the journal never gave out; replaying events first"
+            );
             sync::ensure(&self.ctx, &self.fence, true).await?;
         }
         for nonce in plan.rebroadcast {

@@ -21,6 +21,9 @@ use oracle::Terms;
 const USDC_CAP: u128 = 1_000_000_000;
 const SGE_CAP: u128 = 10_000_000_000_000_000_000_000;
 
+/// How many differences are printed.
+const SHOWN: usize = 40;
+
 /// What the command line says.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
@@ -66,8 +69,11 @@ pub async fn run(options: Options) -> Result<ExitCode> {
     let chain = verify::read_chain(&world.contracts, &expected).await?;
     println!("\n{}", report::report(&seen, &chain));
     let differences = verify::differences(&input, &expected, &seen, &chain);
-    for difference in &differences {
+    for difference in differences.iter().take(SHOWN) {
         println!("DIFFERENT: {difference}");
+    }
+    if let Some(more @ 1..) = differences.len().checked_sub(SHOWN) {
+        println!("… and {more} more differences");
     }
     let agreed = differences.is_empty();
     println!("{}", if agreed { "All sums and answers agree." } else { "Sums or answers differ." });

@@ -34,7 +34,7 @@ pub struct Verdict {
     pub statuses: &'static [u16],
     /// `code` of the problem document, where the line is refused.
     pub code: Option<&'static str>,
-    /// `decision` in the answer, where the line is a payment that is understood.
+    /// `decision` in the answer to a payment, `outcome` in that to a refund.
     pub decision: Option<&'static str>,
     /// Whether the answer names a job: that of this payment id, or of this child.
     pub job: Option<String>,
@@ -209,7 +209,13 @@ impl Oracle<'_> {
         if self.deliveries.insert(delivery.to_owned()) {
             *self.refunded.entry(refund.id.clone()).or_default() += refund.units;
         }
-        Verdict::accepted(&[200, 202], None)
+        // The files refund wholly only what was not paid before, so the rest is owed, whatever the job is doing.
+        let outcome = match self.seen.get(&refund.id) {
+            None => "tombstone",
+            Some((_, _, first)) if first.job.is_some() => "owed",
+            Some(_) => "nothing_paid",
+        };
+        Verdict { decision: Some(outcome), ..Verdict::accepted(&[200, 202], None) }
     }
 
     fn payment(&mut self, payment: Understood) -> Verdict {

@@ -98,7 +98,7 @@ fn timing(out: &mut String, seen: &Seen) {
         Some(millis) => format!("{:.1} s", std::time::Duration::from_millis(millis).as_secs_f64()),
         None => String::from("–"),
     };
-    row(out, "Webhook to done", &format!("p50 {}, p99 {}", shown(50), shown(99)));
+    row(out, "Webhook to done", &format!("p50 {}, p99 {}, slowest {}", shown(50), shown(99), shown(100)));
     row(out, "All in", &format!("{:.1} s", seen.took.as_secs_f64()));
 }
 

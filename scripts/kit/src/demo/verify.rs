@@ -100,7 +100,7 @@ fn compare<'a>(
         found.push(format!("{what}: expected the code {code}, got {body}"));
     }
     if let Some(decision) = verdict.decision
-        && answer.text("decision") != Some(decision)
+        && answer.text("decision").or_else(|| answer.text("outcome")) != Some(decision)
     {
         found.push(format!("{what}: expected the decision {decision}, got {body}"));
     }

@@ -187,11 +187,11 @@ impl Client {
 
     /// `what` is `intake` or `signing`.
     pub async fn pause(&self, what: &str, reason: &str) -> Result<Answer> {
-        self.operate(Method::POST, "/api/pause", &json!({"scope": what, "reason": reason})).await
+        self.operate(Method::POST, "/api/pause", &json!({"what": what, "reason": reason})).await
     }
 
     pub async fn resume(&self, what: &str, reason: &str) -> Result<Answer> {
-        self.operate(Method::POST, "/api/resume", &json!({"scope": what, "reason": reason})).await
+        self.operate(Method::POST, "/api/resume", &json!({"what": what, "reason": reason})).await
     }
 
     /// Waits until `/readyz` is 200.

@@ -1,4 +1,5 @@
-//! The verdict on a checked job, pure: what the chain would do with it decides where it goes.
+//! From what the chain says about a job to where the job goes, pure. Consumers ask it about simulations, the signer about
+//! transactions that are final.
 
 use std::time::Duration;
 
@@ -19,10 +20,15 @@ pub enum Next {
     /// To the leader.
     Ready,
     /// The chain shows it as done already, by `block` at the latest.
-    Settled { block: BlockNumber },
+    Settled {
+        block: BlockNumber,
+    },
     Leaves(Exit),
     /// Parked; the gate has to be closed first.
-    Parked { gate: Gate, reason: String },
+    Parked {
+        gate: Gate,
+        reason: String,
+    },
 }
 
 /// Decides on one job. `draw` is uniform in `0.0..1.0`.
@@ -71,7 +77,10 @@ mod tests {
 
     #[test]
     fn an_unclear_revert_is_charged_until_attempts_are_used_up() {
-        assert!(matches!(fails(FailureClass::UnclearRevert, 1), Next::Leaves(Exit::BackOff { charge: true, .. })));
+        assert!(matches!(
+            fails(FailureClass::UnclearRevert, 1),
+            Next::Leaves(Exit::BackOff { charge: true, .. })
+        ));
         assert!(matches!(fails(FailureClass::UnclearRevert, 2), Next::Leaves(Exit::Fail { .. })));
     }
 

@@ -1,0 +1,211 @@
+//! What is known of wallets and payments: who brought whom, what a payment came to, what an affiliate earned and owes.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::codec::{self, Record};
+use super::error::StoreError;
+use super::listing::{JobFilter, SCAN};
+use super::{SLICE, Store};
+use crate::ids::{BlockNumber, ExternalId, Hash32, JobId, PaymentId, Source, Wallet};
+use crate::job::{Job, Payload, PayoutMode};
+use crate::job_state::Stage;
+use crate::money::{Commission, Usdc};
+
+/// Who brought a wallet.
+#[derive(Debug, Clone)]
+pub struct ReferralView {
+    pub status: String,
+    pub referrer: Option<Wallet>,
+    pub job: Option<JobId>,
+}
+
+/// A payment as recorded.
+#[derive(Debug, Clone)]
+pub struct PaymentView {
+    pub id: PaymentId,
+    pub source: Option<Source>,
+    pub external_id: Option<ExternalId>,
+    pub wallet: Option<Wallet>,
+    pub amount: Option<Usdc>,
+    pub decision: Option<String>,
+    pub job: Option<JobId>,
+    pub referrer: Option<Wallet>,
+    pub commission: Commission,
+    pub refunded: Usdc,
+    pub refund_outcome: Option<String>,
+    /// What the affiliate owes back.
+    pub owed: Commission,
+    pub paid: Option<(BlockNumber, Option<Hash32>)>,
+    pub created_at: Option<u64>,
+}
+
+/// What an affiliate earned: sums over all payouts with this wallet as the referrer.
+#[derive(Debug, Clone, Default)]
+pub struct AffiliateView {
+    pub mode: PayoutMode,
+    pub paid: Commission,
+    /// Accepted and not terminal.
+    pub pending: Commission,
+    pub failed: Commission,
+    pub owed: Commission,
+    pub payouts: BTreeMap<&'static str, u64>,
+    /// Children brought, by registrations accepted.
+    pub children: u64,
+    /// The newest payouts, at most 100.
+    pub recent: Vec<Job>,
+    /// `true` when the wallet has more jobs than a call looks at, so that sums are lower bounds.
+    pub truncated: bool,
+}
+
+const RECENT: usize = 100;
+
+impl Store {
+    pub async fn referral(&self, child: Wallet) -> Result<Option<ReferralView>, StoreError> {
+        let key = self.keys.referral(child);
+        let fields: HashMap<String, String> = self.read("referral", redis::cmd("HGETALL").arg(&key)).await?;
+        if fields.is_empty() {
+            return Ok(None);
+        }
+        let record = Record { key: &key, fields: &fields };
+        Ok(Some(ReferralView {
+            status: record.text("status").to_owned(),
+            referrer: record.maybe("referrer", "a wallet")?,
+            job: record.maybe("job", "a job id")?,
+        }))
+    }
+
+    pub async fn payment(&self, id: PaymentId) -> Result<Option<PaymentView>, StoreError> {
+        let key = self.keys.payment(id);
+        let fields: HashMap<String, String> = self.read("payment", redis::cmd("HGETALL").arg(&key)).await?;
+        if fields.is_empty() {
+            return Ok(None);
+        }
+        let record = Record { key: &key, fields: &fields };
+        let text = |field| Some(record.text(field).to_owned()).filter(|text| !text.is_empty());
+        let commission = |usdc, sge| -> Result<Commission, StoreError> {
+            Ok(Commission {
+                usdc: record.maybe(usdc, "base units")?.unwrap_or_default(),
+                sge: record.maybe(sge, "base units")?.unwrap_or_default(),
+            })
+        };
+        let paid = match record.maybe("paid_block", "a block number")? {
+            Some(block) => Some((block, record.maybe("paid_hash", "a hash")?)),
+            None => None,
+        };
+        Ok(Some(PaymentView {
+            id,
+            source: record.maybe("source", "a source")?,
+            external_id: record.maybe("external_id", "an external id")?,
+            wallet: record.maybe("wallet", "a wallet")?,
+            amount: record.maybe("amount", "base units")?,
+            decision: text("decision"),
+            job: record.maybe("job", "a job id")?,
+            referrer: record.maybe("referrer", "a wallet")?,
+            commission: commission("usdc", "sge")?,
+            refunded: record.maybe("refunded", "base units")?.unwrap_or_default(),
+            refund_outcome: text("refund_outcome"),
+            owed: commission("owed_usdc", "owed_sge")?,
+            paid,
+            created_at: record.maybe("created_at", "unix milliseconds")?,
+        }))
+    }
+
+    /// What `referrer` earned.
+    pub async fn affiliate(&self, referrer: Wallet) -> Result<AffiliateView, StoreError> {
+        let key = self.keys.affiliate(referrer);
+        let mode: Option<String> = self.read("affiliate", redis::cmd("HGET").arg(&key).arg("mode")).await?;
+        let mut view = AffiliateView {
+            mode: match mode {
+                None => PayoutMode::default(),
+                Some(mode) => PayoutMode::from_name(&mode).ok_or_else(|| StoreError::Corrupt {
+                    key: key.clone(),
+                    field: "mode",
+                    value: mode,
+                    expected: "a payout mode",
+                })?,
+            },
+            ..Default::default()
+        };
+        let index = self.keys.jobs_of_wallet(referrer);
+        let mut offset = 0;
+        loop {
+            let ids = self.index_slice(&index, false, &JobFilter::default(), offset).await?;
+            let mut payments = Vec::new();
+            for job in self.load(&ids).await?.into_iter().flatten() {
+                payments.extend(payment_of(&job, referrer));
+                view.count(referrer, job);
+            }
+            view.owed = plus(view.owed, self.owed(&payments).await?);
+            offset += ids.len();
+            if ids.len() < SLICE {
+                break;
+            }
+            if offset >= SCAN {
+                view.truncated = true;
+                break;
+            }
+        }
+        Ok(view)
+    }
+
+    /// What is owed on these payments together.
+    async fn owed(&self, payments: &[PaymentId]) -> Result<Commission, StoreError> {
+        let mut pipe = redis::pipe();
+        for payment in payments {
+            pipe.cmd("HMGET").arg(self.keys.payment(*payment)).arg(&["owed_usdc", "owed_sge"]);
+        }
+        if payments.is_empty() {
+            return Ok(Commission::default());
+        }
+        let rows: Vec<[Option<String>; 2]> = self.pipe("owed", &pipe).await?;
+        let mut sum = Commission::default();
+        for (payment, [usdc, sge]) in payments.iter().zip(rows) {
+            let key = self.keys.payment(*payment);
+            let text = |field: Option<String>| field.unwrap_or_default();
+            let owed = Commission {
+                usdc: codec::optional(&key, "owed_usdc", &text(usdc), "base units")?.unwrap_or_default(),
+                sge: codec::optional(&key, "owed_sge", &text(sge), "base units")?.unwrap_or_default(),
+            };
+            sum = plus(sum, owed);
+        }
+        Ok(sum)
+    }
+}
+
+impl AffiliateView {
+    fn count(&mut self, referrer: Wallet, job: Job) {
+        match &job.payload {
+            Payload::Register(register) if register.referrer == referrer => self.children += 1,
+            Payload::Payout(payout) if payout.referrer == referrer => {
+                let stage = job.state.stage();
+                *self.payouts.entry(stage.state()).or_default() += 1;
+                let sum = match stage {
+                    Stage::Done => &mut self.paid,
+                    Stage::Failed => &mut self.failed,
+                    Stage::Cancelled => return,
+                    _ => &mut self.pending,
+                };
+                *sum = plus(*sum, payout.commission);
+                if self.recent.len() < RECENT {
+                    self.recent.push(job);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn plus(a: Commission, b: Commission) -> Commission {
+    Commission {
+        usdc: a.usdc.checked_add(b.usdc).unwrap_or(a.usdc),
+        sge: a.sge.checked_add(b.sge).unwrap_or(a.sge),
+    }
+}
+
+/// The payment that `job` pays a commission on, if it pays `referrer`.
+fn payment_of(job: &Job, referrer: Wallet) -> Option<PaymentId> {
+    match &job.payload {
+        Payload::Payout(payout) if payout.referrer == referrer => Some(payout.payment_id),
+        _ => None,
+    }
+}

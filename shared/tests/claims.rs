@@ -1,0 +1,202 @@
+//! Claims: the stream is transport, the epoch decides who may speak for a job.
+#![allow(clippy::unwrap_used, reason = "tests stop at what is unexpected")]
+
+mod support;
+
+use std::time::Duration;
+
+use shared::job_state::Stage;
+use shared::store::{Departure, Refusal, SLICE, StoreError};
+use support::inspect::assert_consistent;
+use support::{SOON, World};
+
+async fn stream_length(world: &World) -> u64 {
+    world.raw(redis::cmd("XLEN").arg(world.key("jobs"))).await
+}
+
+async fn pending(world: &World) -> u64 {
+    let mut command = redis::cmd("XPENDING");
+    let summary: Vec<redis::Value> = world.raw(command.arg(world.key("jobs")).arg("relayers")).await;
+    redis::from_redis_value(summary.into_iter().next().unwrap()).unwrap()
+}
+
+async fn inject(world: &World, job: &str) {
+    let mut command = redis::cmd("XADD");
+    let _: String =
+        world.raw(command.arg(world.key("jobs")).arg("*").arg("job").arg(job).arg("epoch").arg(0)).await;
+}
+
+#[tokio::test]
+async fn an_entry_that_its_job_does_not_name_is_acknowledged_and_deleted() {
+    let (_redis, world) = support::start().await;
+    let (_, job) = world.payout().await;
+    inject(&world, &job.to_string()).await;
+    inject(&world, &shared::ids::JobId::generate().to_string()).await;
+    let claimed = world.claim().await;
+    assert_eq!(claimed.iter().map(|brief| brief.id).collect::<Vec<_>>(), [job]);
+    assert_eq!((stream_length(&world).await, pending(&world).await), (1, 1));
+    assert_eq!(world.events(job).await, ["accept", "claim"]);
+    assert_eq!(world.store.stats().await.unwrap().totals["stale_entries"], 2);
+}
+
+#[tokio::test]
+async fn a_reclaimed_job_has_a_new_epoch_and_its_old_claimant_is_refused_whatever_it_says() {
+    let (_redis, world) = support::start().await;
+    let (_, job, old) = world.checking().await;
+    let (reclaimed, cursor) = world.store.reclaim("other", Duration::ZERO, "0-0", 10).await.unwrap();
+    assert_eq!((reclaimed.len(), cursor.as_str()), (1, "0-0"));
+    assert_eq!((reclaimed[0].id, reclaimed[0].epoch), (job, old.next()));
+    let (store, stale) = (&world.store, [Err(Refusal::Stale)]);
+    let lines = world.events(job).await;
+    assert_eq!(store.pass("worker", &[(job, old)]).await.unwrap(), stale);
+    assert_eq!(store.hand_back("worker", &[(job, old)]).await.unwrap(), stale);
+    for exit in [support::back_off(), support::park("float"), support::fail()] {
+        let departure = Departure { job, epoch: old, nonce: None, pack_max: None, exit };
+        assert_eq!(store.leave("worker", None, &[departure]).await.unwrap(), stale);
+    }
+    let settled = shared::store::SettledJob { job, epoch: old, block: shared::ids::BlockNumber::new(1) };
+    assert_eq!(store.settle("worker", None, &[settled]).await.unwrap(), stale);
+    assert_eq!(world.events(job).await, lines);
+    assert_eq!(store.pass("other", &[(job, old.next())]).await.unwrap(), [Ok(())]);
+    // Even the new claimant is heard once only.
+    let late = store.pass("other", &[(job, old.next())]).await.unwrap();
+    assert_eq!(late, [Err(Refusal::WrongStage)]);
+    assert_consistent(&world).await;
+}
+
+#[tokio::test]
+async fn a_reclaim_takes_nothing_that_is_young_and_goes_on_where_it_stopped() {
+    let (_redis, world) = support::start().await;
+    for _ in 0..5 {
+        world.payout().await;
+    }
+    assert_eq!(world.claim().await.len(), 5);
+    let hour = Duration::from_secs(3600);
+    assert!(world.store.reclaim("other", hour, "0-0", 10).await.unwrap().0.is_empty());
+    let (first, cursor) = world.store.reclaim("other", Duration::ZERO, "0-0", 3).await.unwrap();
+    let (second, end) = world.store.reclaim("other", Duration::ZERO, &cursor, 3).await.unwrap();
+    assert_eq!((first.len(), second.len(), end.as_str()), (3, 2, "0-0"));
+}
+
+#[tokio::test]
+async fn what_was_read_but_never_claimed_is_found_again() {
+    let (_redis, world) = support::start().await;
+    let (_, job) = world.payout().await;
+    // A worker that died between the read and the claim.
+    let mut read = redis::cmd("XREADGROUP");
+    read.arg("GROUP").arg("relayers").arg("dead").arg("STREAMS").arg(world.key("jobs")).arg(">");
+    let _: redis::Value = world.raw(&mut read).await;
+    assert_eq!(world.stage(job).await, Stage::Queued);
+    assert!(world.claim().await.is_empty());
+    let (found, _) = world.store.reclaim("other", Duration::ZERO, "0-0", 10).await.unwrap();
+    assert_eq!(found[0].id, job);
+    assert_eq!(world.stage(job).await, Stage::Checking);
+}
+
+#[tokio::test]
+async fn handing_back_charges_nothing_and_queues_again() {
+    let (_redis, world) = support::start().await;
+    let (_, job, epoch) = world.checking().await;
+    assert_eq!(world.store.hand_back("worker", &[(job, epoch)]).await.unwrap(), [Ok(())]);
+    assert_eq!((world.job(job).await.attempts, pending(&world).await), (0, 0));
+    assert_eq!(world.claim_job(job).await, epoch.next());
+}
+
+#[tokio::test]
+async fn a_backoff_charges_when_it_says_so_and_a_gate_never() {
+    let (_redis, world) = support::start().await;
+    let (_, job, _) = world.checking().await;
+    world.leave(job, support::back_off()).await.unwrap();
+    assert_eq!(world.job(job).await.attempts, 1);
+    assert_eq!(world.store.promote().await.unwrap().0, 1);
+    world.claim_job(job).await;
+    world.leave(job, support::park("float")).await.unwrap();
+    assert_eq!(world.job(job).await.attempts, 1);
+    assert_eq!(world.store.release_parked("float").await.unwrap(), Some(1));
+    world.claim_job(job).await;
+    world.leave(job, support::fail()).await.unwrap();
+    world.store.retry(job, "op", "test").await.unwrap();
+    assert_eq!(world.job(job).await.attempts, 0);
+}
+
+/// Adds `count` payouts of one child, and takes all that is queued out of hand by `exit`.
+async fn send_away(world: &World, count: usize, exit: &shared::store::Exit) {
+    let child = world.referred().await;
+    for _ in 0..count {
+        world.paid_by(child).await;
+    }
+    loop {
+        let claimed = world.claim().await;
+        if claimed.is_empty() {
+            break;
+        }
+        let departures: Vec<_> = claimed
+            .iter()
+            .map(|brief| Departure {
+                job: brief.id,
+                epoch: brief.epoch,
+                nonce: None,
+                pack_max: None,
+                exit: exit.clone(),
+            })
+            .collect();
+        let left = world.store.leave("worker", None, &departures).await.unwrap();
+        assert!(left.iter().all(Result::is_ok));
+    }
+}
+
+#[tokio::test]
+async fn six_hundred_jobs_come_back_from_gates_and_delays_in_bounded_slices() {
+    let (_redis, world) = support::start().await;
+    send_away(&world, 600, &support::park("float")).await;
+    world.store.close_gate("float", "test", "worker").await.unwrap();
+    assert_eq!(world.store.release_parked("float").await.unwrap(), None);
+    assert_eq!(world.store.closed_gates().await.unwrap()[0].parked, 600);
+    world.store.open_gate("float", "test", "worker").await.unwrap();
+    for expected in [SLICE, SLICE, 600 - 2 * SLICE, 0] {
+        assert_eq!(world.store.release_parked("float").await.unwrap(), Some(expected));
+    }
+    assert_eq!(world.store.parked(&["float"]).await.unwrap(), [0]);
+    send_away(&world, 0, &support::back_off()).await;
+    for expected in [SLICE, SLICE, 600 - 2 * SLICE, 0] {
+        let (promoted, next) = world.store.promote().await.unwrap();
+        assert_eq!(promoted, expected);
+        assert_eq!(next, (expected == SLICE).then_some(Duration::ZERO));
+    }
+    assert_eq!(stream_length(&world).await, 600);
+    assert_consistent(&world).await;
+}
+
+#[tokio::test]
+async fn a_payload_that_does_not_parse_is_an_error_and_holds_up_nobody_else() {
+    let (_redis, world) = support::start().await;
+    let (_, poisoned) = world.payout().await;
+    let mut spoil = redis::cmd("HSET");
+    spoil.arg(world.key(&format!("job:{poisoned}"))).arg("payload").arg("{\"kind\":\"from the future\"}");
+    let _: i64 = world.raw(&mut spoil).await;
+    let mut claims = world.store.claims("worker").await.unwrap();
+    let alone = claims.next(10, SOON).await;
+    assert!(matches!(alone, Err(StoreError::Corrupt { field: "payload", .. })), "{alone:?}");
+    assert!(matches!(world.store.job(poisoned).await, Err(StoreError::Corrupt { .. })));
+    let (_, good) = world.payout().await;
+    assert_eq!(world.claim().await.len(), 1);
+    let (reclaimed, _) = world.store.reclaim("other", Duration::ZERO, "0-0", 10).await.unwrap();
+    assert_eq!(reclaimed.iter().map(|brief| brief.id).collect::<Vec<_>>(), [good]);
+}
+
+#[tokio::test]
+async fn a_long_timeline_keeps_its_first_and_its_newest_lines() {
+    let (_redis, world) = support::start().await;
+    let (_, job) = world.payout().await;
+    for _ in 0..150 {
+        let epoch = world.claim_job(job).await;
+        world.store.hand_back("worker", &[(job, epoch)]).await.unwrap();
+    }
+    world.claim_job(job).await;
+    world.leave(job, support::fail()).await.unwrap();
+    let events = world.events(job).await;
+    assert_eq!(events.len(), 256);
+    assert_eq!((events[0].as_str(), events[255].as_str()), ("accept", "fail"));
+    let at: Vec<u64> = world.store.timeline(job).await.unwrap().iter().map(|line| line.at).collect();
+    assert!(at.is_sorted());
+}

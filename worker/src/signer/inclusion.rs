@@ -1,0 +1,134 @@
+//! What a new block means for transactions that are not final: whether they are in a block, whether they need a push, and
+//! which gates open. Nothing here decides about money.
+
+use shared::ids::Nonce;
+use shared::tx::Inclusion;
+use shared::tx_state::TxState;
+
+use super::fees;
+use super::leader::{Leader, RoundError};
+use crate::chain::{ChainEventKind, Gate, Head, ReceiptView};
+use crate::gates;
+
+impl Leader {
+    /// Shows which open transactions are in a block. Display and release of waiting payouts only: no money is decided.
+    pub(super) async fn note_inclusions(&mut self, head: Head) -> Result<(), RoundError> {
+        let reorganised = self.last_head.is_some_and(|last| {
+            head.number <= last.number || (head.number == last.number.next() && head.parent != last.hash)
+        });
+        let latest = self.ctx.chain.nonce_latest(self.ctx.signer()).await?;
+        let open: Vec<Nonce> = self.open.keys().copied().collect();
+        for nonce in open {
+            let known = self.open[&nonce].record.inclusion;
+            if nonce >= latest {
+                if known.is_some() {
+                    self.note(nonce, None).await?;
+                }
+                continue;
+            }
+            if known.is_some() && !reorganised {
+                continue;
+            }
+            let hashes: Vec<_> =
+                self.open[&nonce].record.attempts.iter().rev().map(|attempt| attempt.hash).collect();
+            for hash in hashes {
+                if let Some(receipt) = self.ctx.chain.receipt(hash).await? {
+                    self.on_receipt(nonce, known, &receipt).await?;
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn on_receipt(
+        &mut self,
+        nonce: Nonce,
+        known: Option<Inclusion>,
+        receipt: &ReceiptView,
+    ) -> Result<(), RoundError> {
+        if known == Some(receipt.inclusion) {
+            return Ok(());
+        }
+        let at = self.note(nonce, Some(receipt.inclusion)).await?;
+        if known.is_none() {
+            for job in &self.open[&nonce].jobs {
+                self.ctx.metrics.to_inclusion.observe(at.saturating_sub(job.created_at) as f64 / 1000.0);
+            }
+        }
+        let referrals: Vec<_> = receipt
+            .events
+            .iter()
+            .filter_map(|event| match event.kind {
+                ChainEventKind::Registered { child, referrer } => Some((child, referrer, event.block)),
+                _ => None,
+            })
+            .collect();
+        fail::fail_point!("after_inclusion");
+        self.let_go(&referrals).await
+    }
+
+    async fn note(&mut self, nonce: Nonce, seen: Option<Inclusion>) -> Result<u64, RoundError> {
+        let answer = self.ctx.store.include(&self.fence, self.ctx.signer(), nonce, seen).await?;
+        let at = Self::fenced(answer)?;
+        if let Some(tx) = self.open.get_mut(&nonce) {
+            tx.record.inclusion = seen;
+        }
+        Ok(at)
+    }
+
+    /// Rebroadcasts, bumps and cancels what is not included.
+    pub(super) async fn push_stuck(&mut self, head: Head) -> Result<(), RoundError> {
+        let waiting: Vec<Nonce> = self
+            .open
+            .iter()
+            .filter(|(_, tx)| tx.record.inclusion.is_none())
+            .map(|(nonce, _)| *nonce)
+            .collect();
+        for (position, nonce) in waiting.into_iter().enumerate() {
+            let tx = &self.open[&nonce];
+            let Some(latest) = tx.record.latest() else { continue };
+            let cancels = tx.wants.cancel || tx.record.state == TxState::Cancelling;
+            // Whatever stands behind the first waiting nonce waits for it, not for better fees of its own.
+            let patience = if position == 0 { self.ctx.config.bump_after_blocks } else { u64::MAX };
+            let due = fees::wants_bump(latest.fees, latest.head, head.number, head.base_fee, patience);
+            if tx.wants.bump || tx.wants.cancel || due {
+                self.replace(nonce, &head, cancels).await?;
+            } else if tx.sent_at.is_none_or(|sent| head.number.get() > sent.get() + 1) {
+                self.broadcast(nonce).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the gates whose condition is over, as this block shows.
+    pub(super) async fn open_gates(&mut self, head: Head) -> Result<(), RoundError> {
+        let closed = self.ctx.store.closed_gates().await?;
+        if closed.is_empty() {
+            return Ok(());
+        }
+        let (_, conditions) = self.conditions_at(head).await?;
+        for gate in closed {
+            let name = gate.gate.as_str();
+            let open = match Gate::ALL.into_iter().find(|known| known.name() == name) {
+                Some(known) => {
+                    let since = *self.closed.entry(known).or_insert((0, head.number.get()));
+                    let open = gates::may_open(known, since, &conditions, head.number.get());
+                    if open {
+                        self.closed.remove(&known);
+                    }
+                    open
+                }
+                // Reading this head and the conditions was the probe.
+                None if name == gates::CHAIN => true,
+                None if name == gates::BASE_FEE => head.base_fee <= self.ctx.config.max_fee,
+                None if name == gates::GAS_MONEY => !self.is_short_of_gas_money(&head, &conditions).await?,
+                None => false,
+            };
+            if open && self.ctx.store.open_gate(name, "the condition is over", &self.ctx.worker).await? {
+                tracing::info!(gate = name, block = head.number.get(), "gate opened");
+            }
+        }
+        Ok(())
+    }
+}
