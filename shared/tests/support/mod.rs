@@ -242,6 +242,9 @@ impl World {
 
     /// Hashes of the lane, in one round trip.
     pub async fn hashes(&self, keys: &[&str]) -> Vec<HashMap<String, String>> {
+        if keys.is_empty() {
+            return Vec::new();
+        }
         let mut pipe = redis::pipe();
         for key in keys {
             pipe.cmd("HGETALL").arg(self.key(key));
