@@ -1,1 +1,152 @@
-fn main() {}
+//! `affiliate-relayer`: config, telemetry, build, spawn, drain.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use shared::clock::Clock;
+use shared::env::Env;
+use shared::store::Store;
+use shared::tasks::{Tasks, watch_signals};
+use shared::telemetry;
+use tokio::sync::watch;
+use worker::chain::Chain;
+use worker::config::Config;
+use worker::context::Context;
+use worker::keys::SignerKey;
+use worker::max_loss::MaxLoss;
+use worker::metrics::Metrics;
+use worker::{build, consumer, movers, preflight, serve, signer};
+
+/// Bad configuration (`EX_USAGE`).
+const EXIT_CONFIG: u8 = 64;
+/// Redis or the chain is not as it must be (`EX_UNAVAILABLE`).
+const EXIT_UNAVAILABLE: u8 = 69;
+/// How long shutdown may take.
+const DRAIN: Duration = Duration::from_secs(20);
+
+#[derive(Parser)]
+#[command(name = "affiliate-relayer", version, about = "Pays affiliates on-chain, exactly once.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand, Clone, Copy)]
+enum Command {
+    /// Claims jobs and, when elected, signs them. The default.
+    Run,
+    /// Creates the consumer group and the schema version in Redis. Safe to run again.
+    Migrate,
+    /// Prints what a stolen relayer key could spend at the worst.
+    MaxLoss,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let command = Cli::parse().command.unwrap_or(Command::Run);
+    // Reads FAILPOINTS in builds with the feature `failpoints`, and is nothing in others.
+    let _failpoints = fail::FailScenario::setup();
+    shared::tls::install_provider();
+    let config = match Config::read(Env::process()) {
+        Ok(config) => config,
+        Err(problems) => return refuse("the configuration is wrong", &problems, EXIT_CONFIG),
+    };
+    let key = match build::key(&config) {
+        Ok(key) => key,
+        Err(error) => return refuse("the signing key cannot be used", &[format!("{error:#}")], EXIT_CONFIG),
+    };
+    let chain = match build::chain(&config, key.address()) {
+        Ok(chain) => chain,
+        Err(error) => {
+            return refuse("the RPC endpoints cannot be used", &[format!("{error:#}")], EXIT_CONFIG);
+        }
+    };
+    telemetry::start(config.log_format, &config.log_filter);
+    let store = match Store::connect(config.redis_url.expose(), &config.lane, config.durability).await {
+        Ok(store) => store,
+        Err(error) => return refuse("no connection to Redis", &[error.to_string()], EXIT_UNAVAILABLE),
+    };
+    match command {
+        Command::Run => run(config, store, chain, key).await,
+        Command::Migrate => migrate(&store).await,
+        Command::MaxLoss => max_loss(&*chain, key.address()).await,
+    }
+}
+
+fn refuse(what: &str, problems: &[String], code: u8) -> ExitCode {
+    eprintln!("affiliate-relayer: {what}:");
+    for problem in problems {
+        eprintln!("  - {problem}");
+    }
+    ExitCode::from(code)
+}
+
+async fn migrate(store: &Store) -> ExitCode {
+    match store.migrate().await {
+        Ok(created) => {
+            println!("{}", if created { "schema created" } else { "schema is up to date" });
+            ExitCode::SUCCESS
+        }
+        Err(error) => refuse("the migration failed", &[error.to_string()], EXIT_UNAVAILABLE),
+    }
+}
+
+async fn max_loss(chain: &dyn Chain, signer: alloy::primitives::Address) -> ExitCode {
+    let found = match chain.head().await {
+        Ok(head) => chain.conditions(signer, head.hash).await,
+        Err(error) => Err(error),
+    };
+    match found {
+        Ok(conditions) => {
+            println!("{}", MaxLoss::from(&conditions));
+            ExitCode::SUCCESS
+        }
+        Err(error) => refuse("the limits cannot be read", &[error.to_string()], EXIT_UNAVAILABLE),
+    }
+}
+
+async fn run(config: Config, store: Store, chain: Arc<dyn Chain>, key: Arc<dyn SignerKey>) -> ExitCode {
+    let problems = preflight::problems(&config, &store, &*chain, key.address()).await;
+    if !problems.is_empty() {
+        return refuse("cannot start", &problems, EXIT_UNAVAILABLE);
+    }
+    let listener = match serve::bind(config.metrics_listen).await {
+        Ok(listener) => listener,
+        Err(error) => {
+            let problem = format!("METRICS_LISTEN={}: {error}", config.metrics_listen);
+            return refuse("cannot listen", &[problem], EXIT_UNAVAILABLE);
+        }
+    };
+    let tasks = Tasks::new();
+    let (heads_out, heads) = watch::channel(None);
+    let (worker, boot) = build::names();
+    let metrics = Metrics::new();
+    let heads_config = build::heads(&config);
+    let ctx = Context {
+        config: Arc::new(config),
+        store: store.clone(),
+        chain: chain.clone(),
+        key,
+        heads,
+        metrics: metrics.clone(),
+        clock: Clock::start(),
+        worker,
+        boot,
+        shutdown: tasks.shutdown(),
+    };
+    tracing::info!(worker.id = %ctx.worker, boot.id = %ctx.boot, signer = %ctx.signer(), "starting");
+    tasks.spawn(watch_signals(tasks.shutdown()));
+    tasks.critical(
+        "heads",
+        worker::chain::heads::follow_heads(chain, heads_config, heads_out, tasks.shutdown()),
+    );
+    tasks.critical("metrics", serve::serve(listener, store, metrics, tasks.shutdown()));
+    tasks.critical("claim", consumer::claim(ctx.clone()));
+    tasks.critical("reclaim", consumer::reclaim(ctx.clone()));
+    tasks.critical("movers", movers::run(ctx.clone()));
+    tasks.critical("signer", signer::run(ctx));
+    tasks.wait_for_shutdown().await;
+    if tasks.drain(DRAIN).await { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

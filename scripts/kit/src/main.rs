@@ -1,1 +1,58 @@
-fn main() {}
+//! The workspace's own tools. The scripts beside this crate are their entry points.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use kit::{demo, mutants, tidy, world};
+use tokio::signal::unix::{SignalKind, signal};
+
+#[derive(Parser)]
+#[command(about = "Tools of the workspace; started by scripts/*")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Play the demo on real parts.
+    Demo(demo::Options),
+    /// Write the demo's input files.
+    Data {
+        /// Default: scripts/data.
+        folder: Option<PathBuf>,
+    },
+    /// Break the code on purpose, and expect the tests to notice.
+    Mutants(mutants::Options),
+    /// Check the rules of the house.
+    Tidy,
+}
+
+#[tokio::main]
+async fn main() -> Result<ExitCode> {
+    match Cli::parse().command {
+        Command::Demo(options) => until_signal(demo::run(options)).await,
+        Command::Mutants(options) => until_signal(mutants::run(options)).await,
+        Command::Tidy => tidy::run(&world::paths::root()),
+        Command::Data { folder } => {
+            let folder = folder.unwrap_or_else(|| world::paths::root().join("scripts/data"));
+            demo::data::generate().store(&folder)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Runs `work`, or drops it, and with it every child process, when the process is told to end.
+async fn until_signal(work: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::select! {
+        result = work => result,
+        _ = interrupt.recv() => Ok(ExitCode::from(130)),
+        _ = terminate.recv() => Ok(ExitCode::from(143)),
+        _ = hangup.recv() => Ok(ExitCode::from(129)),
+    }
+}

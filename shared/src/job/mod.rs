@@ -8,6 +8,7 @@ pub use failure::{Failure, FailureClass, Severity};
 pub use payout::{Payout, PayoutMode};
 pub use register::Register;
 
+use alloy::primitives::Address;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{JobId, Nonce};
@@ -68,6 +69,8 @@ pub struct Job {
     pub refund_requested: bool,
     /// The nonce of the latest transaction that held this job.
     pub last_nonce: Option<Nonce>,
+    /// The account that nonce belongs to.
+    pub last_signer: Option<Address>,
     pub created_at: u64,
     pub updated_at: u64,
 }

@@ -136,6 +136,7 @@ pub(super) fn job(id: JobId, key: &str, fields: &HashMap<String, String>) -> Res
         last_failure,
         refund_requested: record.text("refund_requested") == "1",
         last_nonce: record.maybe("last_nonce", "a nonce")?,
+        last_signer: record.maybe("last_signer", "an address")?,
         created_at: record.need("created_at", "unix milliseconds")?,
         updated_at: record.need("updated_at", "unix milliseconds")?,
     }))

@@ -99,6 +99,15 @@ impl Store {
             .map_err(|source| StoreError::Redis { operation: "ping", source })
     }
 
+    /// The Redis clock in unix milliseconds.
+    pub async fn now(&self) -> Result<u64, StoreError> {
+        let (seconds, micros): (u64, u64) = redis::cmd("TIME")
+            .query_async(&mut self.hot.clone())
+            .await
+            .map_err(|source| StoreError::Redis { operation: "time", source })?;
+        Ok(seconds * 1000 + micros / 1000)
+    }
+
     /// Creates the consumer group and the schema version. Safe to run again.
     pub async fn migrate(&self) -> Result<bool, StoreError> {
         let (code, stored): (i64, u64) = self.run(&script::MIGRATE, Args::new().arg(SCHEMA)).await?;

@@ -3,7 +3,23 @@
 //!
 //! An error here is never evidence about a payment: it only means "ask again".
 
-use alloy::primitives::{Address, Bytes};
+pub mod alloy;
+mod bindings;
+mod broadcast;
+mod classify;
+mod decode;
+mod endpoint;
+mod events;
+pub mod heads;
+mod limits;
+mod simulate;
+mod waves;
+mod wire;
+
+pub use bindings::contracts;
+pub use simulate::LONE_CALL_GAS;
+
+use ::alloy::primitives::{Address, Bytes};
 use async_trait::async_trait;
 use shared::ids::{BlockNumber, Hash32, Nonce, PaymentId, Wallet};
 use shared::job::{Payout, Register};

@@ -42,7 +42,7 @@ redis.call('HINCRBY', signer_key, 'journaled', 1)
 redis.call('SET', key('hash:') .. hash, nonce)
 for _, pair in ipairs(jobs) do
   move(pair[1], pair[2], 'submitted', 'journal', { nonce = nonce, hash = hash, fence = fence }, 'nonce', nonce,
-    'signer', signer, 'last_nonce', nonce)
+    'signer', signer, 'last_nonce', nonce, 'last_signer', signer)
 end
 feed('type', 'tx', 'event', 'journaled', 'nonce', nonce, 'hash', hash, 'jobs', #jobs)
 return { 0, NOW }

@@ -1,0 +1,60 @@
+//! Whether this process can do its work. Red: Redis does not answer, its schema is not ours, or it is not synced. A pause
+//! is told, but keeps the process ready: behind a load balancer nobody could resume it otherwise.
+
+use std::time::Duration;
+
+use shared::store::{INTAKE, Store, StoreError};
+
+/// How long one look may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What stands in the way, and what is worth knowing.
+#[derive(Debug)]
+pub(crate) struct Readiness {
+    /// Code and detail of each reason not to be ready.
+    pub(crate) reasons: Vec<(&'static str, String)>,
+    /// Code and detail of what limits the service while it is ready.
+    pub(crate) notes: Vec<(&'static str, String)>,
+}
+
+pub(crate) async fn look(store: &Store) -> Readiness {
+    let mut readiness = Readiness { reasons: Vec::new(), notes: Vec::new() };
+    match tokio::time::timeout(PATIENCE, look_closely(store, &mut readiness)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            // The error's own words may name hosts: they are for the log.
+            tracing::warn!(%error, "not ready: Redis");
+            readiness.reasons.push(("redis_unavailable", "Redis does not answer".to_owned()));
+        }
+        Err(_) => {
+            readiness
+                .reasons
+                .push(("redis_unavailable", format!("Redis did not answer within {} s", PATIENCE.as_secs())));
+        }
+    }
+    readiness
+}
+
+async fn look_closely(store: &Store, readiness: &mut Readiness) -> Result<(), StoreError> {
+    store.ping().await?;
+    match store.schema().await {
+        Ok(Some(_)) => {}
+        Ok(None) => {
+            readiness
+                .reasons
+                .push(("schema", "no schema in this lane: run `affiliate-relayer migrate`".to_owned()));
+        }
+        Err(error @ StoreError::NewerSchema { .. }) => readiness.reasons.push(("schema", error.to_string())),
+        Err(error) => return Err(error),
+    }
+    if !store.sync_state().await?.synced {
+        let detail = "contract events are not replayed into this Redis: start a relayer, or wait for it";
+        readiness.reasons.push(("not_synced", detail.to_owned()));
+    }
+    for gate in store.closed_gates().await? {
+        if gate.gate == INTAKE {
+            readiness.notes.push(("intake_paused", format!("paused by {}: {}", gate.by, gate.reason)));
+        }
+    }
+    Ok(())
+}

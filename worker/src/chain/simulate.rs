@@ -1,0 +1,331 @@
+//! What would become of items if they were sent now: one `eth_call` for many, and a further one for each item whose
+//! reason only its own call tells.
+//!
+//! Invariant: an item's verdict is evidence about that item. Items that would disturb each other inside one call (the
+//! same payment id, the same child, a pair that refer each other) are asked about in separate calls.
+
+use std::collections::HashMap;
+
+use alloy::primitives::{Address, Bytes};
+use alloy::sol_types::SolCall;
+use futures::{StreamExt, TryStreamExt, stream};
+use shared::ids::{Hash32, Wallet};
+use shared::job::{FailureClass, Payout, Register};
+
+use super::alloy::AlloyChain;
+use super::bindings::contracts::{
+    IAffiliatePayout, IAffiliateRegistry, Payout as Item, PayoutOutcome, Referral, RegistrationOutcome,
+};
+use super::classify::Revert;
+use super::decode::{self, Contracts};
+use super::limits::Budget;
+use super::waves::{registration_keys, waves};
+use super::{Chain, ChainError, Verdict};
+
+/// Items of one call: well below what any node lets one call burn.
+const ITEMS_PER_CALL: usize = 100;
+/// Gas of one simulated batch: the cap on a transaction, which nodes grant any call.
+const BATCH_CALL_GAS: u64 = 16_777_216;
+/// Gas of one simulated lone payout; the signer's gas limit for a lone payout is not below it.
+pub const LONE_CALL_GAS: u64 = 400_000;
+/// Reasons asked for at a time.
+const REASONS_AT_ONCE: usize = 8;
+
+impl AlloyChain {
+    pub(super) async fn payout_verdicts(
+        &self,
+        items: &[Payout],
+        at: Hash32,
+    ) -> Result<Vec<Verdict>, ChainError> {
+        let contracts = self.contracts().await?;
+        let mut verdicts = Verdicts::new(items.len());
+        for wave in waves(items.iter().map(|item| vec![item.payment_id])) {
+            for chunk in wave.chunks(ITEMS_PER_CALL) {
+                // A stack instead of recursion: a call that reverts as a whole is halved.
+                let mut todo = vec![chunk.to_vec()];
+                while let Some(part) = todo.pop() {
+                    let chosen: Vec<&Payout> = part.iter().map(|index| &items[*index]).collect();
+                    match self.simulate_batch(&chosen, at, &contracts).await? {
+                        Ok(found) => verdicts.put(&part, found),
+                        Err(revert) => split_or_settle(
+                            &mut todo,
+                            part,
+                            &mut verdicts,
+                            &revert,
+                            contracts.payout,
+                            &contracts,
+                        ),
+                    }
+                }
+            }
+        }
+        verdicts.finish(self.first_endpoint())
+    }
+
+    /// The verdicts of a batch that ran, or the revert of the whole call.
+    async fn simulate_batch(
+        &self,
+        items: &[&Payout],
+        at: Hash32,
+        contracts: &Contracts,
+    ) -> Result<Result<Vec<Verdict>, Revert>, ChainError> {
+        let payouts = items.iter().map(|item| batch_item(item)).collect();
+        let data = IAffiliatePayout::payAffiliateBatchCall { payouts }.abi_encode();
+        let returned = match self.call_at(contracts.payout, data.into(), BATCH_CALL_GAS, at).await? {
+            Ok(returned) => returned,
+            Err(revert) => return Ok(Err(revert)),
+        };
+        let outcomes = IAffiliatePayout::payAffiliateBatchCall::abi_decode_returns(&returned)
+            .map_err(|error| self.garbage("eth_call", error))?;
+        if outcomes.len() != items.len() {
+            return Err(
+                self.garbage("eth_call", format!("{} outcomes for {} items", outcomes.len(), items.len()))
+            );
+        }
+        self.explain(items, &outcomes, at, contracts).await.map(Ok)
+    }
+
+    /// Turns outcomes into verdicts, reading what the outcomes alone do not say.
+    async fn explain(
+        &self,
+        items: &[&Payout],
+        outcomes: &[PayoutOutcome],
+        at: Hash32,
+        contracts: &Contracts,
+    ) -> Result<Vec<Verdict>, ChainError> {
+        use PayoutOutcome as Outcome;
+        let limited = |outcome: &Outcome| {
+            matches!(outcome, Outcome::AboveCap | Outcome::WindowExhausted | Outcome::FundsLow)
+        };
+        let mut budget = match outcomes.iter().any(limited) {
+            true => Some(Budget::new(&self.conditions(self.relayer(), at).await?)),
+            false => None,
+        };
+        let recorded = self.recorded_referrers(items, outcomes, at).await?;
+        let refusals = self.transfer_refusals(items, outcomes, at, contracts).await?;
+
+        let mut verdicts = Vec::with_capacity(items.len());
+        for (index, (item, outcome)) in items.iter().zip(outcomes).enumerate() {
+            verdicts.push(match outcome {
+                Outcome::Paid => {
+                    if let Some(budget) = budget.as_mut() {
+                        budget.spend(item);
+                    }
+                    Verdict::Fine
+                }
+                Outcome::AlreadyPaid => Verdict::AlreadyDone,
+                Outcome::ZeroAmount => decode::fails(FailureClass::ZeroAmount, "both amounts are zero"),
+                Outcome::NotRegistered => Verdict::NotRegistered,
+                Outcome::WrongReferrer => decode::wrong_referrer(recorded.get(&item.child).copied()),
+                Outcome::AboveCap | Outcome::WindowExhausted | Outcome::FundsLow => budget
+                    .as_ref()
+                    .and_then(|budget| budget.stops(item))
+                    .unwrap_or_else(|| unexplained(*outcome)),
+                Outcome::TransferFailed => {
+                    refusals.get(&index).cloned().unwrap_or_else(|| unexplained(*outcome))
+                }
+                Outcome::__Invalid => {
+                    return Err(self.garbage("eth_call", "an outcome that the interface does not name"));
+                }
+            });
+        }
+        Ok(verdicts)
+    }
+
+    async fn recorded_referrers(
+        &self,
+        items: &[&Payout],
+        outcomes: &[PayoutOutcome],
+        at: Hash32,
+    ) -> Result<HashMap<Wallet, Address>, ChainError> {
+        let wrong =
+            items.iter().zip(outcomes).filter(|(_, outcome)| **outcome == PayoutOutcome::WrongReferrer);
+        self.recorded(wrong.map(|(item, _)| item.child).collect(), at).await
+    }
+
+    async fn recorded(
+        &self,
+        children: Vec<Wallet>,
+        at: Hash32,
+    ) -> Result<HashMap<Wallet, Address>, ChainError> {
+        if children.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let referrers = self.referrers(&children, at).await?;
+        Ok(children
+            .into_iter()
+            .zip(referrers)
+            .filter_map(|(child, known)| Some((child, known?.address())))
+            .collect())
+    }
+
+    /// Asks each item whose transfer was refused on its own, because only the single call reverts with the reason.
+    async fn transfer_refusals(
+        &self,
+        items: &[&Payout],
+        outcomes: &[PayoutOutcome],
+        at: Hash32,
+        contracts: &Contracts,
+    ) -> Result<HashMap<usize, Verdict>, ChainError> {
+        let refused = (0..items.len()).filter(|index| outcomes[*index] == PayoutOutcome::TransferFailed);
+        let questions: Vec<_> =
+            refused.map(|index| self.transfer_refusal(index, items[index], at, contracts)).collect();
+        stream::iter(questions).buffer_unordered(REASONS_AT_ONCE).try_collect().await
+    }
+
+    async fn transfer_refusal(
+        &self,
+        index: usize,
+        item: &Payout,
+        at: Hash32,
+        contracts: &Contracts,
+    ) -> Result<(usize, Verdict), ChainError> {
+        Ok(match self.call_at(contracts.payout, lone_call(item), LONE_CALL_GAS, at).await? {
+            // A lone transfer gets more gas than one in a batch: it may well pass.
+            Ok(_) => (index, Verdict::Fine),
+            Err(revert) => {
+                let recipient = Some(item.referrer.address());
+                (index, decode::call_revert(&revert, contracts.payout, contracts, recipient))
+            }
+        })
+    }
+
+    pub(super) async fn registration_verdicts(
+        &self,
+        items: &[Register],
+        at: Hash32,
+    ) -> Result<Vec<Verdict>, ChainError> {
+        let contracts = self.contracts().await?;
+        let mut verdicts = Verdicts::new(items.len());
+        for wave in waves(items.iter().map(registration_keys)) {
+            for chunk in wave.chunks(ITEMS_PER_CALL) {
+                let mut todo = vec![chunk.to_vec()];
+                while let Some(part) = todo.pop() {
+                    let chosen: Vec<&Register> = part.iter().map(|index| &items[*index]).collect();
+                    match self.simulate_referrals(&chosen, at, &contracts).await? {
+                        Ok(found) => verdicts.put(&part, found),
+                        Err(revert) => split_or_settle(
+                            &mut todo,
+                            part,
+                            &mut verdicts,
+                            &revert,
+                            contracts.registry,
+                            &contracts,
+                        ),
+                    }
+                }
+            }
+        }
+        verdicts.finish(self.first_endpoint())
+    }
+
+    async fn simulate_referrals(
+        &self,
+        items: &[&Register],
+        at: Hash32,
+        contracts: &Contracts,
+    ) -> Result<Result<Vec<Verdict>, Revert>, ChainError> {
+        let referrals = items
+            .iter()
+            .map(|item| Referral { child: item.child.address(), referrer: item.referrer.address() })
+            .collect();
+        let data = IAffiliateRegistry::registerReferralBatchCall { referrals }.abi_encode();
+        let returned = match self.call_at(contracts.registry, data.into(), BATCH_CALL_GAS, at).await? {
+            Ok(returned) => returned,
+            Err(revert) => return Ok(Err(revert)),
+        };
+        let outcomes = IAffiliateRegistry::registerReferralBatchCall::abi_decode_returns(&returned)
+            .map_err(|error| self.garbage("eth_call", error))?;
+        if outcomes.len() != items.len() {
+            return Err(
+                self.garbage("eth_call", format!("{} outcomes for {} items", outcomes.len(), items.len()))
+            );
+        }
+        let conflicts =
+            items.iter().zip(&outcomes).filter(|(_, o)| **o == RegistrationOutcome::ReferrerConflict);
+        let recorded = self.recorded(conflicts.map(|(item, _)| item.child).collect(), at).await?;
+        items
+            .iter()
+            .zip(outcomes)
+            .map(|(item, outcome)| {
+                decode::registration(outcome, recorded.get(&item.child).copied())
+                    .ok_or_else(|| self.garbage("eth_call", "an outcome that the interface does not name"))
+            })
+            .collect::<Result<_, _>>()
+            .map(Ok)
+    }
+}
+
+fn unexplained(outcome: PayoutOutcome) -> Verdict {
+    decode::fails(
+        FailureClass::UnclearRevert,
+        format!("the contract answered {outcome:?}, and its limits do not say why"),
+    )
+}
+
+/// A whole call reverted. Where fewer items might pass, both halves are asked again; otherwise it holds for each item.
+fn split_or_settle(
+    todo: &mut Vec<Vec<usize>>,
+    part: Vec<usize>,
+    verdicts: &mut Verdicts,
+    revert: &Revert,
+    to: Address,
+    contracts: &Contracts,
+) {
+    let verdict = decode::call_revert(revert, to, contracts, None);
+    let concerns_all = matches!(verdict, Verdict::Gate { .. }) && !decode::wants_fewer_items(revert);
+    if part.len() > 1 && !concerns_all {
+        let (left, right) = part.split_at(part.len() / 2);
+        todo.push(right.to_vec());
+        todo.push(left.to_vec());
+    } else {
+        let same = vec![verdict; part.len()];
+        verdicts.put(&part, same);
+    }
+}
+
+fn batch_item(item: &Payout) -> Item {
+    Item {
+        paymentId: item.payment_id.hash(),
+        child: item.child.address(),
+        referrer: item.referrer.address(),
+        usdcAmount: item.commission.usdc.u256(),
+        sgeAmount: item.commission.sge.u256(),
+    }
+}
+
+/// The plain call of one payout.
+fn lone_call(item: &Payout) -> Bytes {
+    let Item { paymentId, child, referrer, usdcAmount, sgeAmount } = batch_item(item);
+    if sgeAmount.is_zero() {
+        IAffiliatePayout::payAffiliateUSDCCall { paymentId, child, referrer, usdcAmount }.abi_encode().into()
+    } else {
+        IAffiliatePayout::payAffiliateHybridCall { paymentId, child, referrer, usdcAmount, sgeAmount }
+            .abi_encode()
+            .into()
+    }
+}
+
+/// Verdicts that arrive out of order.
+struct Verdicts(Vec<Option<Verdict>>);
+
+impl Verdicts {
+    fn new(len: usize) -> Self {
+        Self(vec![None; len])
+    }
+
+    fn put(&mut self, part: &[usize], found: Vec<Verdict>) {
+        for (index, verdict) in part.iter().zip(found) {
+            self.0[*index] = Some(verdict);
+        }
+    }
+
+    fn finish(self, endpoint: &str) -> Result<Vec<Verdict>, ChainError> {
+        let missing = || ChainError::Garbage {
+            endpoint: endpoint.to_owned(),
+            method: "eth_call",
+            detail: "an item was left without an outcome".to_owned(),
+        };
+        self.0.into_iter().map(|verdict| verdict.ok_or_else(missing)).collect()
+    }
+}

@@ -1,0 +1,198 @@
+//! The claim loop and what is done with a batch.
+
+use std::time::Duration;
+
+use shared::ids::{Epoch, JobId};
+use shared::job::{Failure, FailureClass, Payload};
+use shared::store::{Applied, Brief, Departure, Exit, SettledJob, StoreError};
+
+use super::check::{self, Next};
+use crate::chain::{ChainError, Head, Verdict};
+use crate::context::Context;
+use crate::gates;
+
+/// How long one blocking read lasts.
+const PATIENCE: Duration = Duration::from_secs(1);
+const AFTER_ERROR: Duration = Duration::from_millis(500);
+
+/// Claims and checks until shutdown.
+pub async fn run(ctx: Context) {
+    while !ctx.shutdown.is_cancelled() {
+        if let Err(error) = claim_until_shutdown(&ctx).await {
+            ctx.metrics.redis_errors.inc();
+            tracing::warn!(%error, "claiming failed; connecting again");
+            ctx.pause(AFTER_ERROR).await;
+        }
+    }
+}
+
+async fn claim_until_shutdown(ctx: &Context) -> Result<(), StoreError> {
+    let mut claims = ctx.store.claims(&ctx.worker).await?;
+    while !ctx.shutdown.is_cancelled() {
+        // Awaited to its end even when shutdown comes: its entries would be ours without our knowing.
+        let batch = claims.next(ctx.config.claim_count, PATIENCE).await?;
+        if batch.is_empty() {
+            continue;
+        }
+        if ctx.shutdown.is_cancelled() {
+            give_back(ctx, &batch).await?;
+            return Ok(());
+        }
+        handle(ctx, batch).await?;
+    }
+    Ok(())
+}
+
+async fn give_back(ctx: &Context, batch: &[Brief]) -> Result<(), StoreError> {
+    let jobs: Vec<(JobId, Epoch)> = batch.iter().map(|job| (job.id, job.epoch)).collect();
+    ctx.store.hand_back(&ctx.worker, &jobs).await?;
+    tracing::info!(jobs = jobs.len(), "handed claimed jobs back");
+    Ok(())
+}
+
+/// Checks a claimed batch, within the time after which others would take it over.
+pub(super) async fn handle(ctx: &Context, batch: Vec<Brief>) -> Result<(), StoreError> {
+    ctx.metrics.jobs_claimed.inc_by(batch.len() as u64);
+    fail::fail_point!("after_claim");
+    let checked = tokio::time::timeout(ctx.config.handler_deadline(), simulate(ctx, &batch)).await;
+    let (head, verdicts) = match checked {
+        Ok(Ok(found)) => found,
+        Ok(Err(error)) => return park_all(ctx, &batch, &error.to_string()).await,
+        Err(_) => return park_all(ctx, &batch, "the check took longer than a claim may rest").await,
+    };
+    store_verdicts(ctx, &batch, head, verdicts).await?;
+    fail::fail_point!("after_check");
+    Ok(())
+}
+
+async fn simulate(ctx: &Context, batch: &[Brief]) -> Result<(Head, Vec<Verdict>), ChainError> {
+    let head = ctx.head().await?;
+    let mut payouts = Vec::new();
+    let mut registers = Vec::new();
+    for job in batch {
+        match &job.payload {
+            Payload::Payout(payout) => payouts.push(payout.clone()),
+            Payload::Register(register) => registers.push(register.clone()),
+        }
+    }
+    let paid = async {
+        if payouts.is_empty() {
+            Ok(Vec::new())
+        } else {
+            ctx.chain.simulate_payouts(&payouts, head.hash).await
+        }
+    };
+    let registered = async {
+        if registers.is_empty() {
+            Ok(Vec::new())
+        } else {
+            ctx.chain.simulate_registrations(&registers, head.hash).await
+        }
+    };
+    let (paid, registered) = tokio::try_join!(paid, registered)?;
+    let (mut paid, mut registered) = (paid.into_iter(), registered.into_iter());
+    let verdicts = batch.iter().map(|job| match job.payload {
+        Payload::Payout(_) => paid.next(),
+        Payload::Register(_) => registered.next(),
+    });
+    // A short answer is a defect of the node, not of the job.
+    let verdicts: Option<Vec<Verdict>> = verdicts.collect();
+    let verdicts = verdicts.ok_or_else(|| ChainError::Garbage {
+        endpoint: "simulation".into(),
+        method: "eth_call",
+        detail: format!("fewer verdicts than the {} items asked for", batch.len()),
+    })?;
+    Ok((head, verdicts))
+}
+
+/// Nodes that do not answer are nobody's fault: close the gate and park, without charge.
+async fn park_all(ctx: &Context, batch: &[Brief], reason: &str) -> Result<(), StoreError> {
+    ctx.metrics.rpc_errors.inc();
+    tracing::warn!(gate = gates::CHAIN, jobs = batch.len(), reason, "cannot check; parking");
+    ctx.store.close_gate(gates::CHAIN, reason, &ctx.worker).await?;
+    let departures: Vec<Departure> = batch
+        .iter()
+        .map(|job| {
+            let exit = Exit::Park { gate: gates::CHAIN.to_owned(), reason: gates::parked_for(reason) };
+            departure(job, exit)
+        })
+        .collect();
+    let applied = ctx.store.leave(&ctx.worker, None, &departures).await?;
+    report(&departures.iter().map(|departure| departure.job).collect::<Vec<_>>(), &applied);
+    Ok(())
+}
+
+async fn store_verdicts(
+    ctx: &Context,
+    batch: &[Brief],
+    head: Head,
+    verdicts: Vec<Verdict>,
+) -> Result<(), StoreError> {
+    let mut ready: Vec<(JobId, Epoch)> = Vec::new();
+    let mut settled = Vec::new();
+    let mut departures = Vec::new();
+    let mut closed = Vec::new();
+    for (job, verdict) in batch.iter().zip(verdicts) {
+        match check::decide(verdict, job.attempts, head.number, &ctx.config.retry, rand::random()) {
+            Next::Ready => ready.push((job.id, job.epoch)),
+            Next::Settled { block } => settled.push(SettledJob { job: job.id, epoch: job.epoch, block }),
+            Next::Leaves(exit) => departures.push(departure(job, exit)),
+            Next::Parked { gate, reason } => {
+                departures.push(departure(job, check::park(gate, &reason)));
+                if !closed.iter().any(|(known, _)| *known == gate) {
+                    closed.push((gate, reason));
+                }
+            }
+        }
+    }
+    for (gate, reason) in closed {
+        ctx.store.close_gate(gate.name(), &reason, &ctx.worker).await?;
+    }
+    if !ready.is_empty() {
+        report(
+            &ready.iter().map(|(id, _)| *id).collect::<Vec<_>>(),
+            &ctx.store.pass(&ctx.worker, &ready).await?,
+        );
+    }
+    if !settled.is_empty() {
+        let applied = ctx.store.settle(&ctx.worker, None, &settled).await?;
+        report(&settled.iter().map(|settled| settled.job).collect::<Vec<_>>(), &applied);
+    }
+    if !departures.is_empty() {
+        count_failures(ctx, &departures);
+        let applied = ctx.store.leave(&ctx.worker, None, &departures).await?;
+        report(&departures.iter().map(|departure| departure.job).collect::<Vec<_>>(), &applied);
+    }
+    Ok(())
+}
+
+fn departure(job: &Brief, exit: Exit) -> Departure {
+    Departure { job: job.id, epoch: job.epoch, nonce: None, pack_max: None, exit }
+}
+
+/// Counts what leaves without success.
+pub(crate) fn count_failures(ctx: &Context, departures: &[Departure]) {
+    for departure in departures {
+        let (charge, failure): (bool, Option<&Failure>) = match &departure.exit {
+            Exit::BackOff { charge, failure, .. } => (*charge, failure.as_ref()),
+            Exit::Fail { failure, charge } => (*charge, Some(failure)),
+            Exit::Park { .. } => (false, None),
+        };
+        if charge {
+            ctx.metrics.attempts.inc();
+        }
+        if let Some(failure) = failure {
+            let class: FailureClass = failure.class;
+            ctx.metrics.failures.get_or_create(&crate::metrics::ByClass { class: class.name() }).inc();
+        }
+    }
+}
+
+/// A refused verdict is normal after a takeover or a cancel; it is logged, and nothing else.
+fn report(jobs: &[JobId], applied: &[Applied]) {
+    for (job, outcome) in jobs.iter().zip(applied) {
+        if let Err(refusal) = outcome {
+            tracing::info!(job.id = %job, ?refusal, "the job moved on meanwhile; verdict dropped");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The verdict on a nonce, pure. Only two facts decide, both read at a canonical block that is deep enough: whether the
+//! nonce is consumed, and whether the contracts say that a job is done. Receipts and events only explain.
+
+use std::time::Duration;
+
+use shared::ids::{BlockNumber, Hash32, Nonce};
+use shared::job::{Failure, FailureClass, Payload};
+use shared::retry::RetryPolicy;
+use shared::store::{Brief, Departure, Exit, FinishedJob};
+
+use crate::chain::{ChainEvent, ChainEventKind, Gate, ReceiptView, Verdict};
+use crate::consumer::check;
+
+/// What was found about a nonce that is consumed deep enough.
+#[derive(Debug, Clone)]
+pub struct Evidence {
+    /// Per job, in order: the block in which the contract's state became what the job wants, if it did.
+    pub settled: Vec<Option<BlockNumber>>,
+    /// The receipt of one of our attempts at this nonce, where a node has one.
+    pub receipt: Option<ReceiptView>,
+    /// Whether that attempt was a cancel.
+    pub cancelled: bool,
+    /// Why the call reverts as a whole, where it did.
+    pub revert: Option<Verdict>,
+    /// Our contracts' events that concern these jobs, from the receipt and from the blocks of `settled`.
+    pub events: Vec<ChainEvent>,
+}
+
+/// What the close of a nonce means for its jobs.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    pub finished: Vec<FinishedJob>,
+    pub departures: Vec<Departure>,
+    pub close: Vec<(Gate, String)>,
+    /// The chain paid something else than the job says: a closed gate and an alarm.
+    pub disagreements: Vec<String>,
+    pub consumed_by: &'static str,
+    pub hash: Option<Hash32>,
+}
+
+/// Decides on every job of a consumed nonce. `draw` is uniform in `0.0..1.0`.
+pub fn decide(nonce: Nonce, jobs: &[Brief], evidence: &Evidence, policy: &RetryPolicy, draw: f64) -> Outcome {
+    let mut outcome = Outcome {
+        consumed_by: match (&evidence.receipt, evidence.cancelled) {
+            (None, _) => "stranger",
+            (Some(_), true) => "cancel",
+            (Some(_), false) => "ours",
+        },
+        hash: evidence.receipt.as_ref().map(|receipt| receipt.inclusion.hash),
+        ..Outcome::default()
+    };
+    for (at, job) in jobs.iter().enumerate() {
+        match evidence.settled.get(at).copied().flatten() {
+            Some(block) => outcome.finish(job, block, evidence),
+            None => outcome.leave(nonce, job, jobs.len(), evidence, policy, draw),
+        }
+    }
+    outcome
+}
+
+impl Outcome {
+    fn finish(&mut self, job: &Brief, block: BlockNumber, evidence: &Evidence) {
+        let event = evidence
+            .events
+            .iter()
+            .find(|event| concerns(&event.kind, &job.payload) && is_success(&event.kind));
+        if let Some(difference) = event.and_then(|event| disagreement(&event.kind, &job.payload)) {
+            self.disagreements.push(format!("job {}: {difference}", job.id));
+        }
+        self.finished.push(FinishedJob {
+            job: job.id,
+            epoch: job.epoch,
+            block: event.map_or(block, |event| event.block),
+            event: event.map(|event| (event.tx_hash, event.log_index)),
+        });
+    }
+
+    fn leave(
+        &mut self,
+        nonce: Nonce,
+        job: &Brief,
+        batch: usize,
+        evidence: &Evidence,
+        policy: &RetryPolicy,
+        draw: f64,
+    ) {
+        let mut departure = Departure {
+            job: job.id,
+            epoch: job.epoch,
+            nonce: Some(nonce),
+            pack_max: None,
+            exit: again(None),
+        };
+        match &evidence.receipt {
+            Some(receipt) if !evidence.cancelled && receipt.succeeded => {
+                let verdict = evidence.events.iter().find_map(|event| rejection(&event.kind, &job.payload));
+                departure.exit = self.after(verdict, job, policy, draw);
+            }
+            Some(_) if !evidence.cancelled => match evidence.revert.clone() {
+                Some(Verdict::Gate { gate, reason }) => departure.exit = self.park(gate, reason),
+                // Nobody in a batch is charged for its revert: halve it until the culprit is alone.
+                _ if batch > 1 => departure.pack_max = Some(u32::try_from(batch.div_ceil(2)).unwrap_or(1)),
+                Some(Verdict::Fails(failure)) => {
+                    departure.exit = check::charged(failure, job.attempts, policy, draw);
+                }
+                _ => {
+                    let failure =
+                        Failure::new(FailureClass::BatchReverted, "the transaction reverted as a whole");
+                    departure.exit = check::charged(failure, job.attempts, policy, draw);
+                }
+            },
+            // A cancel of ours, or somebody else's transaction: the job never had its try.
+            _ => {}
+        }
+        self.departures.push(departure);
+    }
+
+    fn after(&mut self, verdict: Option<Verdict>, job: &Brief, policy: &RetryPolicy, draw: f64) -> Exit {
+        match verdict {
+            Some(Verdict::Gate { gate, reason }) => self.park(gate, reason),
+            Some(Verdict::Fails(failure)) => check::charged(failure, job.attempts, policy, draw),
+            Some(Verdict::Fine | Verdict::AlreadyDone | Verdict::NotRegistered) | None => again(None),
+        }
+    }
+
+    fn park(&mut self, gate: Gate, reason: String) -> Exit {
+        let exit = check::park(gate, &reason);
+        if !self.close.iter().any(|(closed, _)| *closed == gate) {
+            self.close.push((gate, reason));
+        }
+        exit
+    }
+}
+
+/// Back to the queue at once, without charge: the check stage looks at the chain first.
+fn again(failure: Option<Failure>) -> Exit {
+    Exit::BackOff { delay: Duration::ZERO, charge: false, failure }
+}
+
+fn is_success(event: &ChainEventKind) -> bool {
+    matches!(event, ChainEventKind::Paid { .. } | ChainEventKind::Registered { .. })
+}
+
+fn concerns(event: &ChainEventKind, payload: &Payload) -> bool {
+    match (event, payload) {
+        (
+            ChainEventKind::Paid { payment, .. } | ChainEventKind::PayoutFailed { payment, .. },
+            Payload::Payout(payout),
+        ) => *payment == payout.payment_id,
+        (
+            ChainEventKind::Registered { child, .. } | ChainEventKind::RegistrationRejected { child, .. },
+            Payload::Register(register),
+        ) => *child == register.child,
+        _ => false,
+    }
+}
+
+fn rejection(event: &ChainEventKind, payload: &Payload) -> Option<Verdict> {
+    match event {
+        ChainEventKind::PayoutFailed { verdict, .. }
+        | ChainEventKind::RegistrationRejected { verdict, .. }
+            if concerns(event, payload) =>
+        {
+            Some(verdict.clone())
+        }
+        _ => None,
+    }
+}
+
+fn disagreement(event: &ChainEventKind, payload: &Payload) -> Option<String> {
+    match (event, payload) {
+        (ChainEventKind::Paid { referrer, usdc, sge, .. }, Payload::Payout(payout))
+            if (*referrer, *usdc, *sge)
+                != (payout.referrer, payout.commission.usdc, payout.commission.sge) =>
+        {
+            Some(format!(
+                "the chain paid {usdc} USDC and {sge} SGE base units to {referrer}, the job says {} and {} to {}",
+                payout.commission.usdc, payout.commission.sge, payout.referrer
+            ))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

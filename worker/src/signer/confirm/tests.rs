@@ -1,0 +1,158 @@
+use super::*;
+
+use shared::ids::{Epoch, JobId, PaymentId, Wallet};
+use shared::job::Payout;
+use shared::job_state::Stage;
+use shared::money::{Commission, Sge, Usdc};
+use shared::tx::Inclusion;
+
+const NONCE: Nonce = Nonce::new(5);
+
+fn wallet(n: u8) -> Wallet {
+    format!("0x{n:040x}").parse().unwrap()
+}
+
+fn job(n: u8) -> Brief {
+    Brief {
+        id: JobId::generate(),
+        epoch: Epoch::new(1),
+        payload: Payload::Payout(Payout {
+            payment_id: PaymentId::derive("payments", &n.to_string()),
+            source: "payments".parse().unwrap(),
+            external_id: "pay".parse().unwrap(),
+            child: wallet(1),
+            referrer: wallet(2),
+            commission: Commission { usdc: Usdc::from_base_units(u128::from(n)), sge: Sge::ZERO },
+        }),
+        attempts: 0,
+        pack_max: 0,
+        refund_requested: false,
+        created_at: 0,
+        stage: Stage::Submitted,
+        nonce: Some(NONCE),
+    }
+}
+
+fn event(kind: ChainEventKind) -> ChainEvent {
+    let hash = Hash32::from(alloy::primitives::B256::repeat_byte(7));
+    ChainEvent { block: BlockNumber::new(40), tx_hash: hash, log_index: 3, kind }
+}
+
+fn paid(n: u8, usdc: u128) -> ChainEvent {
+    event(ChainEventKind::Paid {
+        payment: PaymentId::derive("payments", &n.to_string()),
+        referrer: wallet(2),
+        child: wallet(1),
+        usdc: Usdc::from_base_units(usdc),
+        sge: Sge::ZERO,
+    })
+}
+
+fn failed(n: u8, verdict: Verdict) -> ChainEvent {
+    event(ChainEventKind::PayoutFailed { payment: PaymentId::derive("payments", &n.to_string()), verdict })
+}
+
+fn receipt(succeeded: bool, events: &[ChainEvent]) -> ReceiptView {
+    let hash = Hash32::from(alloy::primitives::B256::repeat_byte(7));
+    ReceiptView {
+        inclusion: Inclusion { hash, block: BlockNumber::new(40) },
+        succeeded,
+        gas_used: 1,
+        effective_gas_price: 1,
+        events: events.to_vec(),
+    }
+}
+
+fn evidence(settled: &[Option<u64>], receipt: Option<ReceiptView>) -> Evidence {
+    let events = receipt.as_ref().map(|receipt| receipt.events.clone()).unwrap_or_default();
+    Evidence {
+        settled: settled.iter().map(|block| block.map(BlockNumber::new)).collect(),
+        receipt,
+        cancelled: false,
+        revert: None,
+        events,
+    }
+}
+
+fn verdict_on(jobs: &[Brief], evidence: &Evidence) -> Outcome {
+    decide(NONCE, jobs, evidence, &RetryPolicy::new(3), 0.5)
+}
+
+#[test]
+fn a_paid_job_is_done_even_when_no_node_has_its_receipt() {
+    let outcome = verdict_on(&[job(1)], &evidence(&[Some(40)], None));
+    assert_eq!((outcome.finished.len(), outcome.departures.len()), (1, 0));
+    assert_eq!(outcome.consumed_by, "stranger");
+}
+
+#[test]
+fn a_successful_receipt_alone_makes_nothing_done() {
+    let outcome = verdict_on(&[job(1)], &evidence(&[None], Some(receipt(true, &[paid(1, 1)]))));
+    assert!(outcome.finished.is_empty());
+    assert!(matches!(outcome.departures[0].exit, Exit::BackOff { charge: false, .. }));
+}
+
+#[test]
+fn another_amount_than_the_jobs_is_a_disagreement() {
+    let outcome = verdict_on(&[job(9)], &evidence(&[Some(40)], Some(receipt(true, &[paid(9, 8)]))));
+    assert_eq!((outcome.finished.len(), outcome.disagreements.len()), (1, 1));
+}
+
+#[test]
+fn a_failed_item_leaves_with_the_reason_of_its_event_and_its_neighbour_is_done() {
+    let blocked = Verdict::Fails(Failure::new(FailureClass::RecipientRefused, "blocklisted"));
+    let found = evidence(&[Some(40), None], Some(receipt(true, &[paid(1, 1), failed(2, blocked)])));
+    let outcome = verdict_on(&[job(1), job(2)], &found);
+    assert_eq!(outcome.finished.len(), 1);
+    assert!(
+        matches!(&outcome.departures[0].exit, Exit::Fail { failure, .. } if failure.reason == "blocklisted")
+    );
+}
+
+#[test]
+fn an_item_that_met_an_exhausted_window_is_parked_without_charge() {
+    let verdict = Verdict::Gate { gate: Gate::UsdcWindow, reason: "used up".into() };
+    let outcome = verdict_on(&[job(1)], &evidence(&[None], Some(receipt(true, &[failed(1, verdict)]))));
+    assert!(matches!(&outcome.departures[0].exit, Exit::Park { gate, .. } if gate == "token:usdc:window"));
+    assert_eq!(outcome.close.len(), 1);
+}
+
+#[test]
+fn a_reverted_batch_is_halved_and_nobody_in_it_is_charged() {
+    let jobs: Vec<Brief> = (1..=5).map(job).collect();
+    let mut found = evidence(&[None; 5], Some(receipt(false, &[])));
+    found.revert = Some(Verdict::Fails(Failure::new(FailureClass::UnclearRevert, "InsufficientGas")));
+    let outcome = verdict_on(&jobs, &found);
+    assert!(outcome.departures.iter().all(|left| left.pack_max == Some(3)));
+    assert!(outcome.departures.iter().all(|left| matches!(left.exit, Exit::BackOff { charge: false, .. })));
+}
+
+#[test]
+fn a_single_that_reverts_is_charged() {
+    let outcome = verdict_on(&[job(1)], &evidence(&[None], Some(receipt(false, &[]))));
+    assert!(matches!(outcome.departures[0].exit, Exit::BackOff { charge: true, .. }));
+}
+
+#[test]
+fn a_batch_that_reverts_because_the_contract_is_paused_is_parked_and_not_halved() {
+    let mut found = evidence(&[None, None], Some(receipt(false, &[])));
+    found.revert = Some(Verdict::Gate { gate: Gate::PayoutPaused, reason: "paused".into() });
+    let outcome = verdict_on(&[job(1), job(2)], &found);
+    assert!(outcome.departures.iter().all(|left| left.pack_max.is_none()));
+    assert!(outcome.departures.iter().all(|left| matches!(left.exit, Exit::Park { .. })));
+}
+
+#[test]
+fn jobs_of_a_cancelled_nonce_are_tried_again_without_charge() {
+    let mut found = evidence(&[None], Some(receipt(true, &[])));
+    found.cancelled = true;
+    let outcome = verdict_on(&[job(1)], &found);
+    assert_eq!(outcome.consumed_by, "cancel");
+    assert!(matches!(outcome.departures[0].exit, Exit::BackOff { charge: false, .. }));
+}
+
+#[test]
+fn a_departure_names_the_nonce_it_leaves() {
+    let outcome = verdict_on(&[job(1)], &evidence(&[None], None));
+    assert_eq!(outcome.departures[0].nonce, Some(NONCE));
+}

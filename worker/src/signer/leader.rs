@@ -1,0 +1,228 @@
+//! The leader's loop and what it keeps in memory.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use shared::ids::{BlockNumber, Nonce};
+use shared::job::Payload;
+use shared::money::Commission;
+use shared::store::{Brief, Fence, StoreError};
+use shared::tx::TxRecord;
+use tokio::sync::Notify;
+
+use super::lease_keeper::LeaseKeeper;
+use super::sync::SyncError;
+use crate::chain::{ChainError, Conditions, Gate, Head};
+use crate::context::Context;
+
+/// How long the leader rests when nothing happens.
+const TICK: Duration = Duration::from_secs(1);
+const AFTER_ERROR: Duration = Duration::from_millis(250);
+
+/// Why a round could not be finished. Every round is safe to begin again.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RoundError {
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Sync(#[from] SyncError),
+    #[error("the signing key failed: {0}")]
+    Key(#[from] crate::keys::KeyError),
+    #[error("the lease is not ours any more")]
+    Fenced,
+    /// The journal holds something else than we remember: take over again.
+    #[error("our picture of the journal is outdated: {0}")]
+    Outdated(String),
+}
+
+/// An open nonce, as the journal holds it, with what only matters while it is open.
+pub(super) struct OpenTx {
+    pub(super) record: TxRecord,
+    pub(super) jobs: Vec<Brief>,
+    /// The head at which its newest attempt was last handed to the nodes.
+    pub(super) sent_at: Option<BlockNumber>,
+    pub(super) wants: Wants,
+}
+
+/// What the nodes' answers to the newest attempt ask for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Wants {
+    /// Higher fees.
+    pub(super) bump: bool,
+    /// And a higher gas limit.
+    pub(super) more_gas: bool,
+    /// No node takes it: the nonce must be freed.
+    pub(super) cancel: bool,
+    /// Refusals in a row for an unknown reason.
+    pub(super) refusals: u32,
+}
+
+impl OpenTx {
+    /// What its jobs would be paid.
+    fn commission(&self) -> Commission {
+        let mut sum = Commission::default();
+        for job in &self.jobs {
+            if let Payload::Payout(payout) = &job.payload {
+                sum.usdc = sum.usdc.checked_add(payout.commission.usdc).unwrap_or(sum.usdc);
+                sum.sge = sum.sge.checked_add(payout.commission.sge).unwrap_or(sum.sge);
+            }
+        }
+        sum
+    }
+}
+
+/// One term of leadership.
+pub(super) struct Leader {
+    pub(super) ctx: Context,
+    pub(super) fence: Fence,
+    pub(super) keeper: LeaseKeeper,
+    pub(super) next: Nonce,
+    pub(super) open: BTreeMap<Nonce, OpenTx>,
+    /// The contracts' conditions, and the block they were read at.
+    pub(super) conditions: Option<(Head, Conditions)>,
+    /// Gates that this leader saw closed: the level and block at which they closed.
+    pub(super) closed: BTreeMap<Gate, (u128, u64)>,
+    pub(super) last_head: Option<Head>,
+    pub(super) tip: u128,
+}
+
+impl Leader {
+    pub(super) fn new(ctx: Context, fence: Fence, keeper: LeaseKeeper) -> Self {
+        Self {
+            ctx,
+            fence,
+            keeper,
+            next: Nonce::new(0),
+            open: BTreeMap::new(),
+            conditions: None,
+            closed: BTreeMap::new(),
+            last_head: None,
+            tip: 0,
+        }
+    }
+
+    /// Leads until shutdown, or until the lease turns out not to be ours.
+    pub(super) async fn lead(&mut self) {
+        let ready = Notify::new();
+        let watching = watch_ready(self.ctx.clone(), &ready);
+        tokio::pin!(watching);
+        tokio::select! {
+            () = self.rounds(&ready) => {}
+            () = &mut watching => {}
+        }
+    }
+
+    async fn rounds(&mut self, ready: &Notify) {
+        let mut heads = self.ctx.heads.clone();
+        let mut must_take_over = true;
+        while !self.ctx.shutdown.is_cancelled() {
+            let round = async {
+                if must_take_over {
+                    self.take_over().await?;
+                }
+                self.round().await
+            };
+            match round.await {
+                Ok(()) => must_take_over = false,
+                Err(RoundError::Fenced) => {
+                    tracing::warn!(lease.term = %self.keeper.term(), "a write was refused by the fence");
+                    return;
+                }
+                Err(error) => {
+                    must_take_over |= matches!(error, RoundError::Outdated(_) | RoundError::Sync(_));
+                    self.report(&error);
+                    if !self.ctx.pause(AFTER_ERROR).await {
+                        return;
+                    }
+                    continue;
+                }
+            }
+            tokio::select! {
+                () = ready.notified() => {}
+                changed = heads.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(TICK) => {}
+                () = self.ctx.shutdown.cancelled() => {}
+            }
+        }
+    }
+
+    fn report(&self, error: &RoundError) {
+        match error {
+            RoundError::Chain(_) => _ = self.ctx.metrics.rpc_errors.inc(),
+            RoundError::Store(_) => _ = self.ctx.metrics.redis_errors.inc(),
+            _ => {}
+        }
+        tracing::warn!(%error, "the leader's round was cut short; beginning again");
+    }
+
+    /// Looks at the chain if it moved, then signs what is ready.
+    async fn round(&mut self) -> Result<(), RoundError> {
+        let head = self.ctx.head().await?;
+        if self.last_head.is_none_or(|last| last.hash != head.hash) {
+            super::sync::ensure(&self.ctx, &self.fence, false).await?;
+            self.on_head(head).await?;
+            self.last_head = Some(head);
+        }
+        self.sign_ready(head).await
+    }
+
+    /// Whether a signature may be made now; asked before each one.
+    pub(super) fn may_sign(&self) -> Result<(), RoundError> {
+        if self.keeper.is_trusted(self.ctx.clock.monotonic()) { Ok(()) } else { Err(RoundError::Fenced) }
+    }
+
+    /// What open transactions will still spend beyond what the conditions, read at `at`, show.
+    pub(super) fn reserved(&self, at: BlockNumber) -> Commission {
+        let mut sum = Commission::default();
+        for tx in self.open.values() {
+            if tx.record.inclusion.is_some_and(|seen| seen.block <= at) {
+                continue;
+            }
+            let part = tx.commission();
+            sum.usdc = sum.usdc.checked_add(part.usdc).unwrap_or(sum.usdc);
+            sum.sge = sum.sge.checked_add(part.sge).unwrap_or(sum.sge);
+        }
+        sum
+    }
+
+    /// Closes a gate of the contracts, and remembers how bad it was.
+    pub(super) async fn close_gate(&mut self, gate: Gate, reason: &str) -> Result<(), RoundError> {
+        let (level, block) = match &self.conditions {
+            Some((head, conditions)) => (gate.level(conditions), head.number.get()),
+            None => (0, 0),
+        };
+        self.closed.insert(gate, (level, block));
+        if self.ctx.store.close_gate(gate.name(), reason, &self.ctx.worker).await? {
+            tracing::warn!(gate = gate.name(), reason, "gate closed");
+        }
+        Ok(())
+    }
+
+    /// Every stored effect of ours says whether it was fenced off; the first that was ends the term.
+    pub(super) fn fenced<T>(answer: Option<T>) -> Result<T, RoundError> {
+        answer.ok_or(RoundError::Fenced)
+    }
+}
+
+/// Tells when something new is ready, on a connection of its own that is read to the end of each wait.
+async fn watch_ready(ctx: Context, ready: &Notify) {
+    loop {
+        match ctx.store.watch_ready().await {
+            Ok(mut watch) => loop {
+                match watch.wait(TICK).await {
+                    Ok(true) => ready.notify_one(),
+                    Ok(false) => {}
+                    Err(error) => {
+                        tracing::warn!(%error, "watching for ready jobs failed; connecting again");
+                        break;
+                    }
+                }
+            },
+            Err(error) => tracing::warn!(%error, "cannot watch for ready jobs"),
+        }
+        ctx.metrics.redis_errors.inc();
+        tokio::time::sleep(AFTER_ERROR).await;
+    }
+}

@@ -1,0 +1,98 @@
+//! The signer: one relayer at a time, the leader, gives out nonces, signs, submits and confirms.
+//!
+//! Invariants:
+//! * Before every signature the lease is still trusted (local clock); every write carries the whole lease value and is
+//!   refused by the script when that is not the living one. A zombie therefore broadcasts journaled bytes at most.
+//! * Nothing is broadcast that is not in the journal.
+//! * Only the contract's state at a deep block moves a job to done or out of its nonce.
+//!
+//! What is kept in memory is a mirror of the journal and is rebuilt from it at each takeover.
+
+pub mod calls;
+pub mod confirm;
+pub mod fees;
+pub mod gas;
+mod leader;
+mod lease_keeper;
+pub mod pack;
+pub mod recover;
+pub mod send;
+mod submit;
+mod sync;
+mod takeover;
+mod watch;
+
+use std::time::Duration;
+
+use shared::ids::FencingTerm;
+use shared::lease::LeaseState;
+use shared::store::{Acquisition, Fence, StoreError};
+
+use crate::context::Context;
+use leader::Leader;
+use lease_keeper::LeaseKeeper;
+
+const AFTER_ERROR: Duration = Duration::from_millis(500);
+
+/// Follows and leads, in turn, until shutdown.
+pub async fn run(ctx: Context) {
+    while !ctx.shutdown.is_cancelled() {
+        match run_follower(&ctx).await {
+            Ok(Some((fence, keeper))) => run_leader(&ctx, fence, keeper).await,
+            Ok(None) => {}
+            Err(error) => {
+                ctx.metrics.redis_errors.inc();
+                tracing::warn!(%error, "following failed; trying again");
+                ctx.pause(AFTER_ERROR).await;
+            }
+        }
+    }
+}
+
+/// Waits for the lease; `None` at shutdown.
+async fn run_follower(ctx: &Context) -> Result<Option<(Fence, LeaseKeeper)>, StoreError> {
+    let mut changes = ctx.store.watch_lease().await?;
+    while !ctx.shutdown.is_cancelled() {
+        let sent_at = ctx.clock.monotonic();
+        match ctx.store.acquire_lease(&ctx.boot, ctx.config.lease.ttl).await? {
+            Acquisition::Taken { fence, term } => {
+                if let Some(keeper) = LeaseKeeper::start(ctx, &fence, term, sent_at) {
+                    return Ok(Some((fence, keeper)));
+                }
+            }
+            Acquisition::HeldBy { remaining, .. } => {
+                // A release wakes us at once; an expiry tells nobody, so the remaining time is our alarm clock.
+                let patience = remaining.clamp(Duration::from_millis(10), ctx.config.lease.ttl);
+                tokio::select! {
+                    changed = changes.changed(patience) => changed?,
+                    () = ctx.shutdown.cancelled() => {}
+                }
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Leads until the lease is lost or shutdown comes, then gives it up.
+async fn run_leader(ctx: &Context, fence: Fence, keeper: LeaseKeeper) {
+    announce(ctx, &fence, keeper.term());
+    let mut leader = Leader::new(ctx.clone(), fence.clone(), keeper.clone());
+    tokio::select! {
+        () = keeper.keep(ctx, &fence) => tracing::warn!(lease.term = %keeper.term(), "the lease is lost"),
+        () = leader.lead() => {}
+    }
+    ctx.metrics.lease_held.set(0);
+    ctx.metrics.open_nonces.set(0);
+    if matches!(keeper.state(), LeaseState::Leader(_)) {
+        match ctx.store.release_lease(&fence).await {
+            Ok(released) => tracing::info!(lease.term = %keeper.term(), released, "gave the lease up"),
+            Err(error) => tracing::warn!(%error, "the lease could not be given up; it will expire"),
+        }
+    }
+}
+
+fn announce(ctx: &Context, fence: &Fence, term: FencingTerm) {
+    ctx.metrics.lease_held.set(1);
+    ctx.metrics.lease_term.set(i64::try_from(term.get()).unwrap_or(i64::MAX));
+    tracing::info!(lease.term = %term, lease.value = %fence, "leading");
+}

@@ -1,0 +1,108 @@
+//! What a new leader does about nonces before it may give out any, pure.
+//!
+//! After a crash the journal may hold transactions that no node has; after a rollback of Redis the nodes may hold
+//! transactions that no journal has, above a hole that would keep everything behind it waiting for ever.
+
+use std::collections::BTreeSet;
+
+use shared::ids::Nonce;
+
+/// What was found in the journal and on the chain.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The next nonce in the journal; `None` when the journal has never seen this signer.
+    pub next: Option<Nonce>,
+    /// Nonces that are journaled and not closed.
+    pub open: BTreeSet<Nonce>,
+    /// The account nonce after the newest block.
+    pub latest: Nonce,
+    /// The account nonce counting what the pool holds without a gap.
+    pub pending: Nonce,
+}
+
+/// What to do, in this order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Takeover {
+    /// Events must be replayed and jobs settled first: the chain has consumed nonces that we never gave out.
+    pub chain_is_ahead: bool,
+    /// Journaled bytes to hand to the nodes again.
+    pub rebroadcast: Vec<Nonce>,
+    /// The next nonce to store, where it differs from the journal's.
+    pub set_next: Option<Nonce>,
+    /// Nonces to close with a journaled self-transfer.
+    pub fill: Vec<Nonce>,
+}
+
+/// Plans the takeover. At most `max_fill` forgotten pool transactions are replaced, so that a node that lies about its
+/// pool costs little.
+pub fn plan(found: &Found, max_fill: u64) -> Takeover {
+    let journaled = found.next.unwrap_or(found.latest);
+    let chain_is_ahead = found.next.is_some_and(|next| found.latest > next);
+    let above_pool =
+        found.pending.min(Nonce::new(journaled.max(found.latest).get().saturating_add(max_fill)));
+    let next = journaled.max(found.latest).max(above_pool);
+    Takeover {
+        chain_is_ahead,
+        rebroadcast: found.open.iter().copied().filter(|nonce| *nonce >= found.latest).collect(),
+        set_next: (found.next != Some(next)).then_some(next),
+        fill: (found.latest.get()..next.get())
+            .map(Nonce::new)
+            .filter(|nonce| !found.open.contains(nonce))
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(next: Option<u64>, open: &[u64], latest: u64, pending: u64) -> Found {
+        Found {
+            next: next.map(Nonce::new),
+            open: open.iter().copied().map(Nonce::new).collect(),
+            latest: Nonce::new(latest),
+            pending: Nonce::new(pending),
+        }
+    }
+
+    fn numbers(nonces: &[Nonce]) -> Vec<u64> {
+        nonces.iter().map(|nonce| nonce.get()).collect()
+    }
+
+    #[test]
+    fn a_first_start_begins_at_the_chain() {
+        let plan = plan(&found(None, &[], 4, 4), 16);
+        assert_eq!(plan, Takeover { set_next: Some(Nonce::new(4)), ..Takeover::default() });
+    }
+
+    #[test]
+    fn open_attempts_are_broadcast_again_and_mined_ones_are_not() {
+        let plan = plan(&found(Some(8), &[5, 6, 7], 6, 8), 16);
+        assert_eq!(numbers(&plan.rebroadcast), [6, 7]);
+        assert!(plan.fill.is_empty() && plan.set_next.is_none());
+    }
+
+    #[test]
+    fn a_hole_below_our_next_nonce_is_filled() {
+        let plan = plan(&found(Some(8), &[5, 7], 5, 6), 16);
+        assert_eq!(numbers(&plan.fill), [6]);
+    }
+
+    #[test]
+    fn transactions_that_only_the_pool_remembers_are_replaced() {
+        let plan = plan(&found(Some(5), &[], 5, 8), 16);
+        assert_eq!((numbers(&plan.fill), plan.set_next), (vec![5, 6, 7], Some(Nonce::new(8))));
+    }
+
+    #[test]
+    fn a_chain_above_us_is_noticed_and_followed() {
+        let plan = plan(&found(Some(5), &[], 9, 9), 16);
+        assert!(plan.chain_is_ahead);
+        assert_eq!((plan.set_next, plan.fill.len()), (Some(Nonce::new(9)), 0));
+    }
+
+    #[test]
+    fn a_node_that_lies_about_its_pool_costs_little() {
+        assert_eq!(plan(&found(Some(5), &[], 5, 1_000_000), 16).fill.len(), 16);
+    }
+}

@@ -1,0 +1,349 @@
+//! From ready jobs to broadcast transactions: pack, reserve, sign, journal, and only then broadcast. The same for bumps and
+//! cancels: sign, journal, broadcast.
+
+use shared::ids::Nonce;
+use shared::job::{Kind, Payload};
+use shared::store::{Brief, JournalOutcome, Journaled, NewTx, SLICE};
+use shared::tx::{Attempt, Fees, Intent, TxRecord};
+use shared::tx_state::TxState;
+
+use super::calls::{self, Contracts};
+use super::gas::{PayoutMix, Tokens};
+use super::leader::{Leader, OpenTx, RoundError, Wants};
+use super::pack::{self, Budget, Packed};
+use super::send::{self, SendAction, SendGate};
+use super::takeover::intent_kind;
+use super::{fees, gas};
+use crate::chain::{Conditions, Head, SendOutcome};
+use crate::consumer::count_failures;
+use crate::gates;
+use crate::keys::{Unsigned, sign_eip1559};
+
+/// The dearest transaction with one item.
+const LONE: PayoutMix = PayoutMix { single: 0, hybrid: 1 };
+
+/// Batches are priced for tokens that behave: a batch that meets worse reverts wholly, is halved, and its last single is
+/// priced for the worst.
+fn gas_limit(kind: Kind, items: &[Brief]) -> u64 {
+    let count = items.len() as u64;
+    match kind {
+        Kind::Register => gas::registrations(count, &[]),
+        Kind::Payout => {
+            let hybrid =
+                |item: &&Brief| matches!(&item.payload, Payload::Payout(p) if !p.commission.sge.is_zero());
+            let hybrid = items.iter().filter(hybrid).count() as u64;
+            let tokens = if count == 1 { Tokens::Worst } else { Tokens::Expected };
+            gas::payouts(PayoutMix { single: count - hybrid, hybrid }, tokens, &[])
+        }
+    }
+}
+
+/// What a submission came to.
+enum Submitted {
+    Yes,
+    /// Nothing more can be signed in this round.
+    Stop,
+    /// Some of its jobs may not be signed any more: read again and pack again.
+    Repack,
+}
+
+impl Leader {
+    /// Signs what is ready, as long as nonces, money and lease allow.
+    pub(super) async fn sign_ready(&mut self, head: Head) -> Result<(), RoundError> {
+        loop {
+            let free = self.ctx.config.max_open_nonces.saturating_sub(self.open.len());
+            if free == 0 {
+                return Ok(());
+            }
+            self.may_sign()?;
+            let ready = Self::fenced(self.ctx.store.read_ready(&self.fence, SLICE).await?)?;
+            if ready.is_empty() {
+                return Ok(());
+            }
+            let (at, conditions) = self.conditions_at(head).await?;
+            if self.is_short_of_gas_money(&head, &conditions).await? {
+                return Ok(());
+            }
+            let plan = self.pack(ready, free, &head, &at, &conditions);
+            for (gate, reason) in &plan.close {
+                self.close_gate(*gate, reason).await?;
+            }
+            let progressed = !plan.departures.is_empty();
+            if progressed {
+                count_failures(&self.ctx, &plan.departures);
+                self.ctx.store.leave(&self.ctx.worker, Some(&self.fence), &plan.departures).await?;
+            }
+            if plan.txs.is_empty() && !progressed {
+                return Ok(());
+            }
+            for packed in plan.txs {
+                match self.submit(packed, &head).await? {
+                    Submitted::Yes => {}
+                    Submitted::Stop => return Ok(()),
+                    Submitted::Repack => break,
+                }
+            }
+        }
+    }
+
+    fn pack(
+        &self,
+        ready: Vec<Brief>,
+        free: usize,
+        head: &Head,
+        at: &Head,
+        conditions: &Conditions,
+    ) -> pack::Plan {
+        let budget = Budget {
+            gas_per_tx: self.ctx.config.batch_gas.min(head.gas_limit).min(gas::MAX_TRANSACTION_GAS),
+            txs: free,
+            usdc: conditions.usdc,
+            sge: conditions.sge,
+            reserved: self.reserved(at.number),
+        };
+        pack::plan(ready, &budget, gas_limit)
+    }
+
+    /// The contracts' conditions at the newest block they were read at; read again when the head moved.
+    pub(super) async fn conditions_at(&mut self, head: Head) -> Result<(Head, Conditions), RoundError> {
+        if let Some((at, conditions)) = self.conditions
+            && at.hash == head.hash
+        {
+            return Ok((at, conditions));
+        }
+        let conditions = self.ctx.chain.conditions(self.ctx.signer(), head.hash).await?;
+        self.ctx.metrics.set_conditions(&conditions);
+        self.conditions = Some((head, conditions));
+        Ok((head, conditions))
+    }
+
+    /// Whether the signer's balance does not cover one more transaction on top of what is open. Closes the gate then.
+    pub(super) async fn is_short_of_gas_money(
+        &mut self,
+        head: &Head,
+        conditions: &Conditions,
+    ) -> Result<bool, RoundError> {
+        let Some(fees) = self.fees(head).await? else { return Ok(true) };
+        let open: u128 = self
+            .open
+            .values()
+            .filter_map(|tx| tx.record.latest())
+            .map(|attempt| u128::from(attempt.gas_limit).saturating_mul(attempt.fees.max_fee))
+            .sum();
+        let one = u128::from(gas::payouts(LONE, Tokens::Worst, &[])).saturating_mul(fees.max_fee);
+        let short = conditions.signer_balance < open.saturating_add(one);
+        if short {
+            let reason = format!(
+                "{} has {} wei; open transactions may cost {open} and one more {one}: send gas money",
+                self.ctx.signer(),
+                conditions.signer_balance
+            );
+            if self.ctx.store.close_gate(gates::GAS_MONEY, &reason, &self.ctx.worker).await? {
+                tracing::error!(gate = gates::GAS_MONEY, reason, "gate closed");
+            }
+        }
+        Ok(short)
+    }
+
+    /// The fees to begin with at `head`; `None` (and a closed gate) while the base fee is above the cap.
+    pub(super) async fn fees(&mut self, head: &Head) -> Result<Option<Fees>, RoundError> {
+        let cap = self.ctx.config.max_fee;
+        let fees = fees::initial(head.base_fee, self.tip, cap);
+        if fees.is_none() {
+            let reason = format!("the base fee is {} wei, MAX_FEE_GWEI allows {cap}", head.base_fee);
+            if self.ctx.store.close_gate(gates::BASE_FEE, &reason, &self.ctx.worker).await? {
+                tracing::warn!(gate = gates::BASE_FEE, reason, "gate closed");
+            }
+        }
+        Ok(fees)
+    }
+
+    async fn submit(&mut self, packed: Packed, head: &Head) -> Result<Submitted, RoundError> {
+        self.may_sign()?;
+        let Some(first) = packed.items.first() else { return Ok(Submitted::Yes) };
+        let contracts = Contracts { registry: self.ctx.config.registry, payout: self.ctx.config.payout };
+        let (to, data) = calls::encode(contracts, packed.kind, &packed.items);
+        let held =
+            packed.items.iter().map(|job| shared::tx::Held { job: job.id, epoch: job.epoch }).collect();
+        let kind = intent_kind(&first.payload);
+        let intent = Intent { kind, to, data, value: Default::default(), jobs: held };
+        let Some(fees) = self.fees(head).await? else { return Ok(Submitted::Stop) };
+        let nonce = self.next;
+        let attempt = self.sign(nonce, &intent, packed.gas_limit, fees, head, false).await?;
+        if let Err(problem) = gas::check(attempt.gas_limit, attempt.raw.len(), head.gas_limit) {
+            return self.refuse(&packed, &problem.to_string()).await;
+        }
+        fail::fail_point!("after_sign");
+        let tx = NewTx {
+            signer: self.ctx.signer(),
+            nonce,
+            intent: &intent,
+            attempt: &attempt,
+            max_open: self.ctx.config.max_open_nonces,
+        };
+        let at = match self.ctx.store.journal(&self.fence, &tx).await? {
+            JournalOutcome::Journaled { at } => Some(at),
+            JournalOutcome::Already => None,
+            JournalOutcome::Fenced => return Err(RoundError::Fenced),
+            JournalOutcome::Offenders(_) => return Ok(Submitted::Repack),
+            JournalOutcome::SigningPaused | JournalOutcome::TooManyOpen => return Ok(Submitted::Stop),
+            JournalOutcome::NotSynced => return Err(RoundError::Outdated("Redis is not synced".into())),
+            JournalOutcome::WrongNonce { next } => {
+                self.ctx.metrics.nonce_errors.inc();
+                return Err(RoundError::Outdated(format!(
+                    "nonce {nonce} is not next, the journal says {next:?}"
+                )));
+            }
+        };
+        tracing::info!(
+            nonce = nonce.get(), tx.hash = %attempt.hash, jobs = packed.items.len(), lease.term = %self.keeper.term(),
+            "journaled"
+        );
+        if let Some(at) = at {
+            for job in &packed.items {
+                self.ctx.metrics.to_broadcast.observe(at.saturating_sub(job.created_at) as f64 / 1000.0);
+            }
+        }
+        fail::fail_point!("after_journal");
+        self.next = nonce.next();
+        self.remember(nonce, intent, attempt, packed.items);
+        self.broadcast(nonce).await?;
+        fail::fail_point!("after_broadcast");
+        Ok(Submitted::Yes)
+    }
+
+    /// Takes out, before it is journaled, what no node would take: halved where there are several items, else failed.
+    async fn refuse(&mut self, packed: &Packed, problem: &str) -> Result<Submitted, RoundError> {
+        let departures: Vec<_> = pack::refused(&packed.items, problem);
+        tracing::warn!(jobs = departures.len(), problem, "refused before it got a nonce");
+        count_failures(&self.ctx, &departures);
+        self.ctx.store.leave(&self.ctx.worker, Some(&self.fence), &departures).await?;
+        Ok(Submitted::Repack)
+    }
+
+    /// Signs an attempt at `nonce`; journals nothing.
+    pub(super) async fn sign(
+        &self,
+        nonce: Nonce,
+        intent: &Intent,
+        gas_limit: u64,
+        fees: Fees,
+        head: &Head,
+        cancel: bool,
+    ) -> Result<Attempt, RoundError> {
+        self.may_sign()?;
+        let own = self.ctx.signer();
+        let (to, value, data) = match cancel {
+            true => (own, Default::default(), Default::default()),
+            false => (intent.to, intent.value, intent.data.clone()),
+        };
+        let chain_id = self.ctx.config.chain_id;
+        let unsigned = Unsigned { chain_id, nonce, to, value, data, gas_limit, fees };
+        let signed = sign_eip1559(&*self.ctx.key, unsigned).await?;
+        // A remote key may have taken its time.
+        self.may_sign()?;
+        Ok(Attempt {
+            hash: signed.hash,
+            raw: signed.raw,
+            gas_limit,
+            fees,
+            cancel,
+            term: self.keeper.term(),
+            head: head.number,
+            at: 0,
+        })
+    }
+
+    /// Mirrors in memory what the journal now holds.
+    pub(super) fn remember(&mut self, nonce: Nonce, intent: Intent, attempt: Attempt, jobs: Vec<Brief>) {
+        let record = TxRecord {
+            nonce,
+            intent,
+            state: TxState::Open,
+            created_at: attempt.at,
+            attempts: vec![attempt],
+            inclusion: None,
+        };
+        self.open.insert(nonce, OpenTx { record, jobs, sent_at: None, wants: Wants::default() });
+        self.ctx.metrics.open_nonces.set(self.open.len() as i64);
+    }
+
+    /// Hands the newest journaled attempt at `nonce` to the nodes, and notes what their answer asks for.
+    pub(super) async fn broadcast(&mut self, nonce: Nonce) -> Result<(), RoundError> {
+        let Some(tx) = self.open.get_mut(&nonce) else { return Ok(()) };
+        let Some(attempt) = tx.record.latest() else { return Ok(()) };
+        let answer = self.ctx.chain.broadcast(&attempt.raw).await;
+        let action = send::action(&answer, tx.wants.refusals);
+        let outcome = crate::metrics::ByOutcome { outcome: send::name(&answer) };
+        self.ctx.metrics.broadcasts.get_or_create(&outcome).inc();
+        if !matches!(answer, Ok(SendOutcome::Accepted | SendOutcome::AlreadyKnown)) {
+            tracing::warn!(nonce = nonce.get(), tx.hash = %attempt.hash, ?answer, ?action, "broadcast");
+        }
+        if matches!(answer, Ok(SendOutcome::NonceTooLow)) {
+            self.ctx.metrics.nonce_errors.inc();
+        }
+        tx.wants.refusals =
+            if matches!(answer, Ok(SendOutcome::Refused(_))) { tx.wants.refusals + 1 } else { 0 };
+        match action {
+            SendAction::Known => tx.sent_at = self.last_head.map(|head| head.number).or(Some(attempt.head)),
+            SendAction::Bump => tx.wants.bump = true,
+            SendAction::RaiseGas => (tx.wants.bump, tx.wants.more_gas) = (true, true),
+            SendAction::Cancel => tx.wants.cancel = true,
+            SendAction::CloseGate(SendGate::GasMoneyLow) => {
+                let reason =
+                    format!("a node says that the balance does not cover the transaction at nonce {nonce}");
+                self.ctx.store.close_gate(gates::GAS_MONEY, &reason, &self.ctx.worker).await?;
+            }
+            SendAction::Retry => {}
+        }
+        Ok(())
+    }
+
+    /// Journals and broadcasts a better paid attempt, or a cancel, at an open nonce.
+    pub(super) async fn replace(
+        &mut self,
+        nonce: Nonce,
+        head: &Head,
+        cancel: bool,
+    ) -> Result<(), RoundError> {
+        let Some(tx) = self.open.get(&nonce) else { return Ok(()) };
+        let Some(latest) = tx.record.latest() else { return Ok(()) };
+        let cancel = cancel || tx.record.state == TxState::Cancelling;
+        let cap = self.ctx.config.max_fee;
+        let Some(fees) = fees::bump(latest.fees, fees::initial(head.base_fee, self.tip, cap), cap) else {
+            let reason =
+                format!("nonce {nonce} needs more than MAX_FEE_GWEI allows; base fee {} wei", head.base_fee);
+            tracing::warn!(gate = gates::BASE_FEE, reason, "cannot bump");
+            self.ctx.store.close_gate(gates::BASE_FEE, &reason, &self.ctx.worker).await?;
+            return Ok(());
+        };
+        let gas_limit = match (cancel, tx.wants.more_gas) {
+            (true, _) => gas::TRANSFER,
+            (false, false) => latest.gas_limit,
+            (false, true) => {
+                (latest.gas_limit + latest.gas_limit / 2).min(head.gas_limit).min(gas::MAX_TRANSACTION_GAS)
+            }
+        };
+        let so_far = tx.record.attempts.len();
+        let attempt = self.sign(nonce, &tx.record.intent, gas_limit, fees, head, cancel).await?;
+        let answer =
+            self.ctx.store.journal_attempt(&self.fence, self.ctx.signer(), nonce, so_far, &attempt).await?;
+        match answer {
+            Journaled::Journaled { .. } | Journaled::Already => {}
+            Journaled::Fenced => return Err(RoundError::Fenced),
+            other => return Err(RoundError::Outdated(format!("attempt at nonce {nonce}: {other:?}"))),
+        }
+        tracing::info!(
+            nonce = nonce.get(), tx.hash = %attempt.hash, max_fee = fees.max_fee, cancel, attempt = so_far + 1,
+            "journaled a replacement"
+        );
+        fail::fail_point!("after_journal_attempt");
+        if cancel { &self.ctx.metrics.cancels } else { &self.ctx.metrics.bumps }.inc();
+        if let Some(tx) = self.open.get_mut(&nonce) {
+            tx.record.attempts.push(attempt);
+            tx.record.state = if cancel { TxState::Cancelling } else { tx.record.state };
+            tx.wants = Wants::default();
+        }
+        self.broadcast(nonce).await
+    }
+}

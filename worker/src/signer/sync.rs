@@ -1,0 +1,80 @@
+//! Replays the contracts' events into a Redis that may know less than the chain. Until that is done nothing is accepted,
+//! cancelled or signed.
+
+use shared::ids::BlockNumber;
+use shared::money::Commission;
+use shared::store::{Fence, PaidPayment, StoreError};
+
+use crate::chain::{ChainError, ChainEventKind};
+use crate::context::Context;
+
+/// Blocks per question to the node.
+const SPAN: u64 = 10_000;
+
+/// Why a replay did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SyncError {
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the lease was lost, or Redis restarted, during the replay")]
+    Overtaken,
+}
+
+/// Makes sure that this Redis process is synced; replays where it is not, or where `force` says that the chain knows
+/// more than the journal.
+pub(super) async fn ensure(ctx: &Context, fence: &Fence, force: bool) -> Result<(), SyncError> {
+    let state = ctx.store.sync_state().await?;
+    if state.synced && !force {
+        return Ok(());
+    }
+    let head = ctx.chain.head().await?.number;
+    // What was replayed less than the confirmation depth ago may have been reorganised since.
+    let again = state.checkpoint.map(|block| block.get().saturating_sub(ctx.config.confirmations));
+    let mut from = again.unwrap_or(0).max(ctx.config.start_block.get());
+    tracing::info!(from, to = head.get(), run.id = %state.run_id, "replaying contract events");
+    let mut events = 0;
+    while from <= head.get() {
+        let to = head.get().min(from + SPAN - 1);
+        events += replay(ctx, fence, BlockNumber::new(from), BlockNumber::new(to)).await?;
+        from = to + 1;
+    }
+    if !ctx.store.set_synced(fence, &state.run_id, head).await? {
+        return Err(SyncError::Overtaken);
+    }
+    tracing::info!(events, block = head.get(), "synced");
+    Ok(())
+}
+
+async fn replay(
+    ctx: &Context,
+    fence: &Fence,
+    from: BlockNumber,
+    to: BlockNumber,
+) -> Result<usize, SyncError> {
+    let events = ctx.chain.events(from, to).await?;
+    let mut referrals = Vec::new();
+    let mut paid = Vec::new();
+    for event in &events {
+        match &event.kind {
+            ChainEventKind::Registered { child, referrer } => {
+                referrals.push((*child, *referrer, event.block))
+            }
+            ChainEventKind::Paid { payment, referrer, child, usdc, sge } => paid.push(PaidPayment {
+                payment: *payment,
+                block: event.block,
+                hash: event.tx_hash,
+                referrer: *referrer,
+                child: *child,
+                commission: Commission { usdc: *usdc, sge: *sge },
+            }),
+            ChainEventKind::RegistrationRejected { .. } | ChainEventKind::PayoutFailed { .. } => {}
+        }
+    }
+    if !ctx.store.registered(fence, &referrals).await? {
+        return Err(SyncError::Overtaken);
+    }
+    ctx.store.mark_paid(fence, &paid).await?.ok_or(SyncError::Overtaken)?;
+    Ok(events.len())
+}

@@ -1,0 +1,110 @@
+//! The takeover, in the order that keeps money safe: sync, then the journal's open attempts to the nodes, then holes. The
+//! decisions are in [`super::recover`].
+
+use shared::ids::Nonce;
+use shared::job::Payload;
+use shared::store::{JournalOutcome, NewTx};
+use shared::tx::{Intent, IntentKind, TxRecord};
+
+use super::leader::{Leader, OpenTx, RoundError, Wants};
+use super::recover::{self, Found};
+use super::sync;
+
+impl Leader {
+    /// Rebuilds memory from the journal and brings chain and journal together. Safe to repeat.
+    pub(super) async fn take_over(&mut self) -> Result<(), RoundError> {
+        sync::ensure(&self.ctx, &self.fence, false).await?;
+        let signer = self.ctx.signer();
+        let mut expected = self.ctx.store.next_nonce(signer).await?;
+        self.open.clear();
+        for record in self.ctx.store.open_txs(signer).await? {
+            let tx = self.open_tx(record).await?;
+            self.open.insert(tx.record.nonce, tx);
+        }
+        let found = Found {
+            next: expected,
+            open: self.open.keys().copied().collect(),
+            latest: self.ctx.chain.nonce_latest(signer).await?,
+            pending: self.ctx.chain.nonce_pending(signer).await?,
+        };
+        let plan = recover::plan(&found, self.ctx.config.max_open_nonces as u64);
+        tracing::info!(
+            nonce.journal = found.next.map(Nonce::get),
+            nonce.latest = found.latest.get(),
+            nonce.pending = found.pending.get(),
+            open = found.open.len(),
+            fill = plan.fill.len(),
+            "taking over"
+        );
+        if plan.chain_is_ahead {
+            self.ctx.metrics.nonce_errors.inc();
+            tracing::error!(
+                "the chain has consumed nonces that the journal never gave out; replaying events first"
+            );
+            sync::ensure(&self.ctx, &self.fence, true).await?;
+        }
+        for nonce in plan.rebroadcast {
+            self.broadcast(nonce).await?;
+        }
+        if let Some(next) = plan.set_next {
+            if !self.ctx.store.set_next_nonce(&self.fence, signer, expected, next).await? {
+                return Err(RoundError::Fenced);
+            }
+            expected = Some(next);
+        }
+        self.next = expected.unwrap_or(found.latest);
+        for nonce in plan.fill {
+            self.fill(nonce).await?;
+        }
+        Ok(())
+    }
+
+    /// A journaled transaction with its jobs' present records.
+    async fn open_tx(&self, record: TxRecord) -> Result<OpenTx, RoundError> {
+        let ids: Vec<_> = record.intent.jobs.iter().map(|held| held.job).collect();
+        let jobs = self.ctx.store.briefs(&ids).await?;
+        // A job that already left this nonce is none of its concern any more.
+        let jobs = jobs.into_iter().flatten().filter(|job| job.nonce == Some(record.nonce)).collect();
+        Ok(OpenTx { record, jobs, sent_at: None, wants: Wants::default() })
+    }
+
+    /// Closes a hole with a self-transfer, journaled like everything else.
+    async fn fill(&mut self, nonce: Nonce) -> Result<(), RoundError> {
+        let intent = Intent {
+            kind: IntentKind::Filler,
+            to: self.ctx.signer(),
+            data: Default::default(),
+            value: Default::default(),
+            jobs: Vec::new(),
+        };
+        let head = self.ctx.head().await?;
+        self.tip = self.ctx.chain.priority_fee().await?;
+        let Some(fees) = self.fees(&head).await? else {
+            return Err(RoundError::Outdated(format!("the hole at nonce {nonce} needs a lower base fee")));
+        };
+        let attempt = self.sign(nonce, &intent, super::gas::TRANSFER, fees, &head, false).await?;
+        let tx = NewTx {
+            signer: self.ctx.signer(),
+            nonce,
+            intent: &intent,
+            attempt: &attempt,
+            max_open: self.ctx.config.max_open_nonces,
+        };
+        match self.ctx.store.journal(&self.fence, &tx).await? {
+            JournalOutcome::Journaled { .. } | JournalOutcome::Already => {}
+            JournalOutcome::Fenced => return Err(RoundError::Fenced),
+            other => return Err(RoundError::Outdated(format!("filler at nonce {nonce}: {other:?}"))),
+        }
+        tracing::warn!(nonce = nonce.get(), tx.hash = %attempt.hash, "closing a hole in the nonces");
+        self.remember(nonce, intent, attempt, Vec::new());
+        self.broadcast(nonce).await
+    }
+}
+
+/// The kind of intent that jobs with this payload share.
+pub(super) fn intent_kind(payload: &Payload) -> IntentKind {
+    match payload {
+        Payload::Register(_) => IntentKind::Register,
+        Payload::Payout(_) => IntentKind::Payout,
+    }
+}
