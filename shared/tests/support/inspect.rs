@@ -137,13 +137,7 @@ async fn read(world: &World) -> Lane {
     };
     let keys: Vec<String> = world.raw(redis::cmd("KEYS").arg(world.key("*"))).await;
     for key in keys.iter().filter_map(|key| key.strip_prefix(&world.key(""))) {
-        let (kind, rest) = key.split_once(':').unwrap_or((key, ""));
-        match kind {
-            "job" if !rest.ends_with(":log") => {
-                drop(lane.jobs.insert(rest.to_owned(), world.hash(key).await))
-            }
-            "tx" => drop(lane.txs.insert(rest.to_owned(), world.hash(key).await)),
-            "payment" => drop(lane.payments.insert(rest.to_owned(), world.hash(key).await)),
+        match key.split(':').next().unwrap() {
             "by" | "delayed" | "parked" | "settling" | "open" | "owed" => {
                 let mut command = redis::cmd("ZRANGE");
                 command.arg(world.key(key)).arg(0).arg(-1).arg("WITHSCORES");
@@ -157,11 +151,23 @@ async fn read(world: &World) -> Lane {
             _ => {}
         }
     }
+    lane.jobs = hashes(world, &keys, "job:").await;
+    lane.txs = hashes(world, &keys, "tx:").await;
+    lane.payments = hashes(world, &keys, "payment:").await;
     let mut command = redis::cmd("XPENDING");
     command.arg(world.key("jobs")).arg("relayers").arg("-").arg("+").arg(1_000_000);
     let pending: StreamPendingCountReply = world.raw(&mut command).await;
     lane.pending = pending.ids.into_iter().map(|entry| entry.id).collect();
     lane
+}
+
+/// The hashes below `kind`, by the rest of their key.
+async fn hashes(world: &World, keys: &[String], kind: &str) -> BTreeMap<String, Fields> {
+    let prefix = world.key("");
+    let keys = keys.iter().filter_map(|key| key.strip_prefix(&prefix));
+    let keys: Vec<&str> = keys.filter(|key| key.starts_with(kind) && !key.ends_with(":log")).collect();
+    let names = keys.iter().map(|key| key[kind.len()..].to_owned());
+    names.zip(world.hashes(&keys).await).collect()
 }
 
 async fn entries(world: &World, stream: &str) -> BTreeMap<String, String> {

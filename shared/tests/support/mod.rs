@@ -240,8 +240,16 @@ impl World {
         command.query_async(&mut self.raw.clone()).await.unwrap()
     }
 
-    pub async fn hash(&self, rest: &str) -> HashMap<String, String> {
-        self.raw(redis::cmd("HGETALL").arg(self.key(rest))).await
+    /// Hashes of the lane, in one round trip.
+    pub async fn hashes(&self, keys: &[&str]) -> Vec<HashMap<String, String>> {
+        if keys.is_empty() {
+            return Vec::new();
+        }
+        let mut pipe = redis::pipe();
+        for key in keys {
+            pipe.cmd("HGETALL").arg(self.key(key));
+        }
+        pipe.query_async(&mut self.raw.clone()).await.unwrap()
     }
 
     /// Every key with its value, in an order of our own (a hash's own order may change without a write): equal before
