@@ -1,0 +1,152 @@
+//! What the chain does to transactions: it prices them out, forgets them, reverts them, or would never take them.
+
+mod support;
+
+use anyhow::{Result, ensure};
+use kit::world::process::until;
+use kit::world::{Mining, World};
+use serde_json::{Value, json};
+use support::{LIMIT, all_paid_once, at_stage, pay, quick, registered, wallet};
+
+fn attempts(job: &Value) -> Vec<Value> {
+    job["tx"]["attempts"].as_array().cloned().unwrap_or_default()
+}
+
+fn number(value: &Value) -> u128 {
+    value.as_u64().map(u128::from).or_else(|| value.as_str()?.parse().ok()).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_transaction_priced_out_by_the_base_fee_is_bumped_and_paid_once() -> Result<()> {
+    let world = quick().start().await?;
+    let client = world.client()?;
+    let (child, _) = registered(&client).await?;
+    world.anvil.set_mining(Mining::Manual).await?;
+    let job = pay(&client, &child, 1, "stuck").await?.remove(0);
+    at_stage(&client, &job, "submitted").await?;
+
+    world.anvil.set_next_base_fee(100_000_000_000).await?;
+    world.anvil.mine(1).await?;
+    let record = until("a second attempt", LIMIT, || async {
+        let record = client.job(&job).await?;
+        ensure!(attempts(&record).len() >= 2, "{} attempts", attempts(&record).len());
+        Ok(Some(record))
+    })
+    .await?;
+    let tried = attempts(&record);
+    for field in ["max_fee_per_gas", "max_priority_fee_per_gas"] {
+        let (first, second) = (number(&tried[0][field]), number(&tried[1][field]));
+        assert!(
+            second * 8 >= first * 9,
+            "{field} went from {first} to {second}, not up by 12.5 %: {record:#}"
+        );
+    }
+
+    world.anvil.set_mining(Mining::Every(1)).await?;
+    all_paid_once(&world, &client, &[job]).await?;
+    assert_eq!(world.contracts.paid().await?.len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_reorganisation_below_the_confirmations_never_shows_done_early_and_ends_paid_once() -> Result<()> {
+    let world = quick().confirmations(5).start().await?;
+    let client = world.client()?;
+    let (child, _) = registered(&client).await?;
+    world.anvil.set_mining(Mining::Manual).await?;
+    let job = pay(&client, &child, 1, "reorg").await?.remove(0);
+    at_stage(&client, &job, "submitted").await?;
+    world.anvil.mine(3).await?;
+    at_stage(&client, &job, "confirming").await?;
+
+    world.anvil.reorg(3).await?;
+    at_stage(&client, &job, "submitted").await?;
+    for _ in 0..60 {
+        world.anvil.mine(1).await?;
+        let head = world.anvil.block_number().await?;
+        let record = client.job(&job).await?;
+        if record["state"] == "done" {
+            let paid = world.contracts.paid().await?;
+            assert_eq!(paid.len(), 1, "{paid:?}");
+            assert!(head >= paid[0].block + 5, "done at head {head}, paid in block {}", paid[0].block);
+            return Ok(());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+    }
+    anyhow::bail!("not done after 60 blocks: {:#}", client.job(&job).await?)
+}
+
+#[tokio::test]
+async fn a_batch_that_reverts_as_a_whole_is_halved_and_charges_only_its_culprit() -> Result<()> {
+    let mut world = quick().max_attempts(1).start().await?;
+    let client = world.client()?;
+    let (good, _) = registered(&client).await?;
+    let (bad, burner) = (wallet(0xc0, 1), wallet(0xaf, 1));
+    let job = client.register(&bad, Some(&burner)).await?.expect(&[202])?.job_id()?;
+    client.wait_for(&job, &["done"], LIMIT).await?;
+
+    client.pause("signing", "so that all are packed together").await?.expect(&[200])?;
+    let healthy = pay(&client, &good, 4, "healthy").await?;
+    let culprits = pay(&client, &bad, 14, "culprit").await?;
+    for job in healthy.iter().chain(&culprits) {
+        at_stage(&client, job, "ready").await?;
+    }
+    // From now on every transfer to the burner takes all the gas it is given.
+    let usdc = world.contracts.usdc();
+    world.contracts.as_owner(usdc.setBurnedGas(burner.parse()?, 5_000_000)).await?;
+    client.resume("signing", "go").await?.expect(&[200])?;
+
+    let verdict = all_paid_once(&world, &client, &healthy).await;
+    assert!(verdict.is_ok(), "{verdict:?}\n{}", world.all_logs(60));
+    for job in &culprits {
+        let record = client.wait_for(job, &["failed"], LIMIT).await?;
+        assert_eq!(record["attempts"], 1, "{record:#}");
+    }
+    assert_eq!(world.contracts.paid().await?.len(), healthy.len());
+    Ok(())
+}
+
+async fn journaled(world: &World) -> Result<String> {
+    let key = world.key(&format!("signer:{:#x}", kit::world::contracts::RELAYER));
+    world.redis.cli(&["HGET", &key, "journaled"]).await
+}
+
+#[tokio::test]
+async fn a_transaction_that_no_block_could_hold_is_refused_before_it_gets_a_nonce() -> Result<()> {
+    let world = quick().start().await?;
+    let client = world.client()?;
+    let (child, _) = registered(&client).await?;
+    let before = journaled(&world).await?;
+    world.anvil.rpc("evm_setBlockGasLimit", json!(["0x493e0"])).await?;
+    let block = world.anvil.block_number().await?;
+    world.anvil.until_block(block + 2, LIMIT).await?;
+
+    let job = pay(&client, &child, 1, "large").await?.remove(0);
+    let record = client.wait_for(&job, &["failed"], LIMIT).await?;
+    assert_eq!(record["error"]["class"], "transaction_too_large", "{record:#}");
+    assert_eq!(journaled(&world).await?, before);
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_gas_money_nothing_is_journaled_until_there_is_some() -> Result<()> {
+    let world = quick().start().await?;
+    let client = world.client()?;
+    let (child, _) = registered(&client).await?;
+    let before = journaled(&world).await?;
+    let relayer = kit::world::contracts::RELAYER;
+    world.anvil.set_balance(relayer, alloy::primitives::U256::ZERO).await?;
+    let block = world.anvil.block_number().await?;
+    world.anvil.until_block(block + 2, LIMIT).await?;
+
+    let jobs = pay(&client, &child, 1, "poor").await?;
+    until("the gate to close", LIMIT, || async {
+        let gates = world.redis.cli(&["HKEYS", &world.key("gate")]).await?;
+        ensure!(gates.contains("lane:gas_money"), "closed: {gates}");
+        Ok(Some(()))
+    })
+    .await?;
+    assert_eq!(journaled(&world).await?, before);
+    world.anvil.set_balance(relayer, alloy::primitives::U256::from(10u128.pow(20))).await?;
+    all_paid_once(&world, &client, &jobs).await
+}
