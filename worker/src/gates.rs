@@ -1,6 +1,7 @@
 //! The gates a relayer closes and opens: their names in Redis, and when a closed one may open again.
 
 use shared::job::{Failure, FailureClass};
+pub use shared::store::RECONCILE;
 
 use crate::chain::{Conditions, Gate};
 
@@ -10,8 +11,6 @@ pub const CHAIN: &str = "lane:chain";
 pub const GAS_MONEY: &str = "lane:gas_money";
 /// The base fee is above the configured cap.
 pub const BASE_FEE: &str = "lane:base_fee";
-/// The chain and Redis disagree about money. Opened by an operator only.
-pub const RECONCILE: &str = "lane:reconcile";
 
 /// Every gate under which a relayer parks jobs.
 pub const PARKING: [&str; 11] = [

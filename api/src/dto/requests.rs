@@ -2,7 +2,7 @@ use poem_openapi::{Enum, Object};
 use shared::ids::{ExternalId, IdError, Wallet};
 use shared::job::PayoutMode;
 use shared::money::Usdc;
-use shared::store::{INTAKE, SIGNING};
+use shared::store::{INTAKE, RECONCILE, SIGNING};
 
 use crate::body::{Fields, FromFields};
 use crate::code::Code;
@@ -236,6 +236,9 @@ pub(crate) enum Switch {
     Intake,
     /// New transactions: those already signed are still bumped and confirmed.
     Signing,
+    /// New transactions, after the chain paid something else than a job says. Closed by the relayer itself; resume it once
+    /// the difference is explained.
+    Reconcile,
 }
 
 impl Switch {
@@ -243,6 +246,7 @@ impl Switch {
         match self {
             Self::Intake => INTAKE,
             Self::Signing => SIGNING,
+            Self::Reconcile => RECONCILE,
         }
     }
 }
@@ -272,8 +276,9 @@ impl FromFields for PauseRequest {
         let what = match what.as_str() {
             INTAKE => Switch::Intake,
             SIGNING => Switch::Signing,
+            "reconcile" => Switch::Reconcile,
             _ => {
-                return Err(Problem::new(Code::InvalidValue, "intake or signing can be paused")
+                return Err(Problem::new(Code::InvalidValue, "intake, signing or reconcile can be paused")
                     .at("what")
                     .value(what));
             }

@@ -22,7 +22,7 @@ impl Operations {
         Ok(Json(StatsView::new(&stats, app.gates().await?)))
     }
 
-    /// Pause intake or signing
+    /// Pause intake, signing or reconcile
     ///
     /// Survives restarts, until it is resumed.
     #[oai(path = "/api/pause", method = "post", operation_id = "pause")]
@@ -37,7 +37,7 @@ impl Operations {
         Ok(Json(PauseAnswer { what, paused: true, changed }))
     }
 
-    /// Resume intake or signing
+    /// Resume intake, signing or reconcile
     #[oai(path = "/api/resume", method = "post", operation_id = "resume")]
     async fn resume(
         &self,

@@ -13,6 +13,8 @@ use super::{Store, codec};
 pub const INTAKE: &str = "intake";
 /// Closed: no new nonces; bumps, rebroadcasts and confirmations go on.
 pub const SIGNING: &str = "signing";
+/// Closed by the relayer when the chain paid something else than a job says: no new nonces until an operator opens it.
+pub const RECONCILE: &str = "lane:reconcile";
 
 /// A closed gate.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,7 +12,8 @@ use crate::gates;
 
 impl Leader {
     /// Shows which open transactions are in a block. Display and release of waiting payouts only: no money is decided.
-    pub(super) async fn note_inclusions(&mut self, head: Head) -> Result<(), RoundError> {
+    /// Returns the account nonce at the head.
+    pub(super) async fn note_inclusions(&mut self, head: Head) -> Result<Nonce, RoundError> {
         let reorganised = self.last_head.is_some_and(|last| {
             head.number <= last.number || (head.number == last.number.next() && head.parent != last.hash)
         });
@@ -38,7 +39,7 @@ impl Leader {
                 }
             }
         }
-        Ok(())
+        Ok(latest)
     }
 
     async fn on_receipt(
@@ -78,10 +79,11 @@ impl Leader {
     }
 
     /// Rebroadcasts, bumps and cancels what is not included.
-    pub(super) async fn push_stuck(&mut self, head: Head) -> Result<(), RoundError> {
+    /// What is below `latest` is consumed: nothing is left to push there, whether or not its receipt was found.
+    pub(super) async fn push_stuck(&mut self, head: Head, latest: Nonce) -> Result<(), RoundError> {
         let waiting: Vec<Nonce> = self
             .open
-            .iter()
+            .range(latest..)
             .filter(|(_, tx)| tx.record.inclusion.is_none())
             .map(|(nonce, _)| *nonce)
             .collect();

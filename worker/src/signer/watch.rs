@@ -8,7 +8,7 @@ use shared::store::{Applied, Brief, Refusal};
 
 use super::confirm::{self, Evidence, Outcome};
 use super::leader::{Leader, RoundError};
-use crate::chain::{ChainEvent, ChainEventKind, Head, ReceiptView};
+use crate::chain::{ChainError, ChainEvent, ChainEventKind, Head, ReceiptView};
 use crate::gates;
 use crate::metrics::ByKind;
 
@@ -28,8 +28,8 @@ impl Leader {
             self.confirm(deep).await?;
             self.finish_settled(deep).await?;
         }
-        self.note_inclusions(head).await?;
-        self.push_stuck(head).await?;
+        let latest = self.note_inclusions(head).await?;
+        self.push_stuck(head, latest).await?;
         self.open_gates(head).await
     }
 
@@ -132,7 +132,15 @@ impl Leader {
         let Some(gas_limit) = attempt.map(|attempt| attempt.gas_limit) else { return Ok(None) };
         let block = self.ctx.chain.block_at(receipt.inclusion.block).await?;
         let (to, data) = (record.intent.to, record.intent.data.clone());
-        Ok(self.ctx.chain.simulate_call(to, data, gas_limit, block.parent).await?)
+        match self.ctx.chain.simulate_call(to, data, gas_limit, block.parent).await {
+            Ok(verdict) => Ok(verdict),
+            // A node that has forgotten the state of an old block will not remember it: the reason stays unknown.
+            Err(error @ (ChainError::Node { .. } | ChainError::UnknownBlock { .. })) => {
+                tracing::warn!(nonce = nonce.get(), %error, "why the transaction reverted cannot be read");
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Stores the verdicts on a nonce's jobs, then closes it.

@@ -4,7 +4,7 @@
 -- ARGV: 1 = lease value, 2 = signer, 3 = nonce, 4 = kind, 5 = intent, 6 = attempt, 7 = hash, 8 = most open nonces,
 --       then pairs of job id, epoch
 -- Returns: {0, ms} journaled; {1} this very hash is journaled already; {2} lease not ours; {3, next} another nonce is
---          next; {4} signing is paused; {5} too many open nonces; {6} not synced; {7, job ids} these may not be signed
+--          next; {4} signing is paused, by an operator or by a disagreement about money; {5} too many open nonces; {6} not synced; {7, job ids} these may not be signed
 local fence, signer, nonce, kind, hash = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[7]
 if not is_fenced_in(fence) then return { 2 } end
 local tx_key = key('tx:') .. signer .. ':' .. nonce
@@ -18,7 +18,9 @@ local next = redis.call('HGET', signer_key, 'next')
 local fills_a_hole = kind == 'filler' and next and tonumber(nonce) < tonumber(next)
 if not fills_a_hole and next ~= nonce then return { 3, next or '' } end
 if kind ~= 'filler' then
+  -- An operator's pause, and money on which chain and Redis disagree, both stop new nonces.
   if redis.call('HEXISTS', key('gate'), 'signing') == 1 then return { 4 } end
+  if redis.call('HEXISTS', key('gate'), 'lane:reconcile') == 1 then return { 4 } end
   if redis.call('ZCARD', key('open:') .. signer) >= tonumber(ARGV[8]) then return { 5 } end
 end
 if not is_synced() then return { 6 } end
