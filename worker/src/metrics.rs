@@ -1,6 +1,7 @@
 //! What operators watch. Counters count what this process did; gauges of queues and money are read at scrape time or by
 //! the leader at each block, so they are the same whichever relayer is asked, or absent where only the leader knows.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
@@ -10,7 +11,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
-use shared::job::Failure;
+use shared::job::{Failure, FailureClass, Kind};
 use shared::money::{Sge, Usdc};
 use shared::store::{Departure, Exit, Stats};
 
@@ -83,7 +84,9 @@ macro_rules! metrics {
                     let $field: $($type)* = metrics!(@make $($type)*);
                     metrics!(@register registry, $name, $help, $field.clone() $(, $unit)?);
                 )*
-                Arc::new(Self { registry, $($field,)* })
+                let metrics = Self { registry, $($field,)* };
+                metrics.show_zeros();
+                Arc::new(metrics)
             }
         }
     };
@@ -120,6 +123,16 @@ metrics! {
 }
 
 impl Metrics {
+    /// What has not happened yet is zero, not absent.
+    fn show_zeros(&self) {
+        for class in FailureClass::ALL {
+            self.failures.get_or_create(&ByClass { class: class.name() }).inc_by(0);
+        }
+        for kind in Kind::ALL {
+            self.jobs_done.get_or_create(&ByKind { kind: kind.name() }).inc_by(0);
+        }
+    }
+
     /// Counts what leaves a worker's or the leader's hands without success.
     pub fn count_departures(&self, departures: &[Departure]) {
         for departure in departures {
@@ -176,11 +189,54 @@ impl Metrics {
         self.oldest_queued.set(stats.oldest_queued.map_or(0.0, age));
     }
 
-    /// The text that Prometheus reads.
+    /// The text that Prometheus reads, in the classic format.
     pub fn encode(&self) -> String {
         let mut text = String::new();
         // Writing into a string cannot fail.
         let _ = encode(&mut text, &self.registry);
-        text
+        classic(&text)
+    }
+}
+
+/// OpenMetrics names a counter without its suffix in `# HELP` and `# TYPE`; the classic format names its samples, and
+/// knows neither units nor an end.
+fn classic(text: &str) -> String {
+    let counter = |line: &str| Some(line.strip_prefix("# TYPE ")?.strip_suffix(" counter")?.to_owned());
+    let counters: HashSet<String> = text.lines().filter_map(counter).collect();
+    let mut out = String::with_capacity(text.len());
+    for line in text.lines() {
+        let mut words = line.splitn(4, ' ');
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("#"), Some(kind @ ("HELP" | "TYPE")), Some(name), Some(rest)) => {
+                let suffix = if counters.contains(name) { "_total" } else { "" };
+                out.push_str(&format!("# {kind} {name}{suffix} {rest}\n"));
+            }
+            (Some("#"), ..) => {}
+            _ => {
+                out.push_str(line);
+                out.push('\n');
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_named_as_their_samples_and_each_class_is_there_from_the_start() {
+        let metrics = Metrics::new();
+        metrics.nonce_errors.inc();
+        let text = metrics.encode();
+        for line in ["# TYPE ail_nonce_errors_total counter", "ail_nonce_errors_total 1"] {
+            assert!(text.lines().any(|found| found == line), "no `{line}` in\n{text}");
+        }
+        for class in FailureClass::ALL {
+            let line = format!("ail_job_failures_total{{class=\"{}\"}} 0", class.name());
+            assert!(text.lines().any(|found| found == line), "no `{line}` in\n{text}");
+        }
+        assert!(!text.contains("# UNIT") && !text.contains("# EOF"), "{text}");
     }
 }

@@ -49,7 +49,7 @@ async fn show_metrics(Data(served): Data<&Arc<Served>>) -> Response {
         Ok(holder) => served.metrics.set_holder(holder.as_ref().map(|(value, _)| value.as_str())),
         Err(error) => tracing::warn!(%error, "metrics without lease holder"),
     }
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let kind = "text/plain; version=0.0.4; charset=utf-8";
     served.metrics.encode().with_content_type(kind).into_response()
 }
 

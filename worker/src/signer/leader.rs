@@ -157,7 +157,8 @@ impl Leader {
         tracing::warn!(%error, "the leader's round was cut short; beginning again");
     }
 
-    /// Looks at the chain if it moved, then signs what is ready.
+    /// Looks at the chain if it moved, then signs what is ready. Money is read at each block, also when there is nothing
+    /// to sign: operators watch it.
     async fn round(&mut self) -> Result<(), RoundError> {
         let head = self.ctx.head().await?;
         if self.last_head.is_none_or(|last| last.hash != head.hash) {
@@ -165,7 +166,8 @@ impl Leader {
             self.on_head(head).await?;
             self.last_head = Some(head);
         }
-        self.sign_ready(head).await
+        self.sign_ready(head).await?;
+        self.conditions_at(head).await.map(drop)
     }
 
     /// Whether a signature may be made now; asked before each one.
