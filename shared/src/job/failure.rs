@@ -55,6 +55,8 @@ failure_classes! {
         "The contract or token reverted for a reason the relayer does not know. Read the reason, then retry the job.";
     BatchReverted = "batch_reverted", Transient,
         "The transaction that carried this job alone reverted as a whole. Read the reason, then retry the job.";
+    RefusedByNodes = "refused_by_nodes", Transient,
+        "Every node refused the transaction with this job alone. Read the relayer's log for their words, then retry the job.";
     InvalidReferrer = "invalid_referrer", Permanent,
         "The registry names another referrer for this wallet. Check the registration, then cancel the job.";
     AboveCap = "above_cap", Permanent,

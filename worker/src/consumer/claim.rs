@@ -21,6 +21,10 @@ pub async fn run(ctx: Context) {
         if let Err(error) = claim_until_shutdown(&ctx).await {
             ctx.metrics.redis_errors.inc();
             tracing::warn!(%error, "claiming failed; connecting again");
+            // An emptied Redis has lost the consumer group with everything else.
+            if let Err(error) = ctx.store.migrate().await {
+                tracing::warn!(%error, "the consumer group cannot be made sure of");
+            }
             ctx.pause(AFTER_ERROR).await;
         }
     }
@@ -54,7 +58,7 @@ async fn give_back(ctx: &Context, batch: &[Brief]) -> Result<(), StoreError> {
 pub(super) async fn handle(ctx: &Context, batch: Vec<Brief>) -> Result<(), StoreError> {
     ctx.metrics.jobs_claimed.inc_by(batch.len() as u64);
     fail::fail_point!("after_claim");
-    let checked = tokio::time::timeout(ctx.config.handler_deadline(), simulate(ctx, &batch)).await;
+    let checked = tokio::time::timeout(ctx.config.handler_deadline(), check(ctx, &batch)).await;
     let (head, verdicts) = match checked {
         Ok(Ok(found)) => found,
         Ok(Err(error)) => return park_all(ctx, &batch, &error.to_string()).await,
@@ -65,8 +69,15 @@ pub(super) async fn handle(ctx: &Context, batch: Vec<Brief>) -> Result<(), Store
     Ok(())
 }
 
-async fn simulate(ctx: &Context, batch: &[Brief]) -> Result<(Head, Vec<Verdict>), ChainError> {
-    let head = ctx.head().await?;
+/// Simulates on top of the newest block seen, or, where the node that answers is behind it, of that node's own.
+async fn check(ctx: &Context, batch: &[Brief]) -> Result<(Head, Vec<Verdict>), ChainError> {
+    match simulate(ctx, batch, ctx.head().await?).await {
+        Err(ChainError::UnknownBlock { .. }) => simulate(ctx, batch, ctx.chain.head().await?).await,
+        other => other,
+    }
+}
+
+async fn simulate(ctx: &Context, batch: &[Brief], head: Head) -> Result<(Head, Vec<Verdict>), ChainError> {
     let mut payouts = Vec::new();
     let mut registers = Vec::new();
     for job in batch {

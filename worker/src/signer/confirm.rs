@@ -109,8 +109,15 @@ impl Outcome {
                     departure.exit = verdict::charged(failure, job.attempts, policy, draw);
                 }
             },
-            // A cancel of ours, or somebody else's transaction: the job never had its try.
-            _ => {}
+            // No node took this transaction at any fee: find out whose fault it is, as with a revert.
+            Some(_) if batch > 1 => departure.pack_max = Some(u32::try_from(batch.div_ceil(2)).unwrap_or(1)),
+            Some(_) => {
+                let failure =
+                    Failure::new(FailureClass::RefusedByNodes, "no node took the transaction at any fee");
+                departure.exit = verdict::charged(failure, job.attempts, policy, draw);
+            }
+            // Somebody else's transaction: the job never had its try.
+            None => {}
         }
         self.departures.push(departure);
     }

@@ -114,7 +114,8 @@ impl Leader {
             let name = gate.gate.as_str();
             let open = match Gate::ALL.into_iter().find(|known| known.name() == name) {
                 Some(known) => {
-                    let since = *self.closed.entry(known).or_insert((0, head.number.get()));
+                    let since =
+                        *self.closed.entry(known).or_insert((known.level(&conditions), head.number.get()));
                     let open = gates::may_open(known, since, &conditions, head.number.get());
                     if open {
                         self.closed.remove(&known);
@@ -124,7 +125,9 @@ impl Leader {
                 // Reading this head and the conditions was the probe.
                 None if name == gates::CHAIN => true,
                 None if name == gates::BASE_FEE => head.base_fee <= self.ctx.config.max_fee,
-                None if name == gates::GAS_MONEY => !self.is_short_of_gas_money(&head, &conditions).await?,
+                None if name == gates::GAS_MONEY => {
+                    !self.is_short_of_gas_money(&head, &conditions, super::submit::lone_gas()).await?
+                }
                 None => false,
             };
             if open && self.ctx.store.open_gate(name, "the condition is over", &self.ctx.worker).await? {

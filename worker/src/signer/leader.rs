@@ -131,7 +131,8 @@ impl Leader {
                     return;
                 }
                 Err(error) => {
-                    must_take_over |= matches!(error, RoundError::Outdated(_) | RoundError::Sync(_));
+                    // A write whose reply was lost may have happened: only the journal knows, so memory is rebuilt from it.
+                    must_take_over |= !matches!(error, RoundError::Chain(_));
                     self.report(&error);
                     if !self.ctx.pause(AFTER_ERROR).await {
                         return;
@@ -162,7 +163,9 @@ impl Leader {
     async fn round(&mut self) -> Result<(), RoundError> {
         let head = self.ctx.head().await?;
         if self.last_head.is_none_or(|last| last.hash != head.hash) {
-            super::sync::ensure(&self.ctx, &self.fence, false).await?;
+            if super::sync::ensure(&self.ctx, &self.fence, false).await? {
+                return Err(RoundError::Outdated("Redis is another process than before".into()));
+            }
             self.on_head(head).await?;
             self.last_head = Some(head);
         }

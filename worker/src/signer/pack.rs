@@ -20,6 +20,8 @@ pub struct Budget {
     pub sge: TokenRoom<Sge>,
     /// What open transactions will still spend of both.
     pub reserved: Commission,
+    pub registry_paused: bool,
+    pub payout_paused: bool,
 }
 
 /// A transaction to sign.
@@ -124,15 +126,17 @@ struct Packer<'a> {
 impl Packer<'_> {
     /// Whether the money left covers `job`; if so it is reserved.
     fn fits(&mut self, job: &Brief) -> bool {
-        let Payload::Payout(payout) = &job.payload else { return true };
+        let Payload::Payout(payout) = &job.payload else {
+            return !self.budget.registry_paused
+                || self.park(job, Gate::RegistryPaused, "the registry is paused");
+        };
+        if self.budget.payout_paused {
+            return self.park(job, Gate::PayoutPaused, "the payout contract is paused");
+        }
         let wanted = payout.commission;
         let gate = self.lacking(wanted);
         if let Some((gate, reason)) = gate {
-            self.plan.departures.push(departure(job, None, verdict::park(gate, &reason)));
-            if !self.plan.close.iter().any(|(closed, _)| *closed == gate) {
-                self.plan.close.push((gate, reason));
-            }
-            return false;
+            return self.park(job, gate, &reason);
         }
         let (Some(usdc), Some(sge)) =
             (self.spent.usdc.checked_add(wanted.usdc), self.spent.sge.checked_add(wanted.sge))
@@ -148,6 +152,15 @@ impl Packer<'_> {
         }
         self.spent = Commission { usdc, sge };
         true
+    }
+
+    /// Parks `job`; it does not fit.
+    fn park(&mut self, job: &Brief, gate: Gate, reason: &str) -> bool {
+        self.plan.departures.push(departure(job, None, verdict::park(gate, reason)));
+        if !self.plan.close.iter().any(|(closed, _)| *closed == gate) {
+            self.plan.close.push((gate, reason.to_owned()));
+        }
+        false
     }
 
     /// The gate that `wanted` would meet even if nothing else were under way.
@@ -247,6 +260,8 @@ mod tests {
                 window_seconds: 1,
             },
             reserved: Commission::default(),
+            registry_paused: false,
+            payout_paused: false,
         }
     }
 
@@ -293,6 +308,13 @@ mod tests {
         budget.reserved.usdc = Usdc::from_base_units(95);
         let plan = plan(vec![payout(10, 0), payout(5, 0)], &budget, gas);
         assert_eq!((sizes(&plan), plan.waiting.len(), plan.departures.len()), (vec![1], 1, 0));
+    }
+
+    #[test]
+    fn nothing_is_signed_into_a_paused_contract() {
+        let budget = Budget { payout_paused: true, ..budget(1000) };
+        let plan = plan(vec![payout(1, 0), registration()], &budget, gas);
+        assert_eq!((sizes(&plan), plan.departures.len(), plan.close[0].0), (vec![1], 1, Gate::PayoutPaused));
     }
 
     #[test]

@@ -18,6 +18,8 @@ use crate::chain::{Conditions, Head, SendOutcome};
 use crate::gates;
 use crate::keys::{Unsigned, sign_eip1559};
 
+/// Wei per gas, where no node ever told: what most chains take.
+const DEFAULT_TIP: u128 = 1_000_000_000;
 /// The dearest transaction with one item.
 const LONE: PayoutMix = PayoutMix { single: 0, hybrid: 1 };
 
@@ -35,6 +37,11 @@ fn gas_limit(kind: Kind, items: &[Brief]) -> u64 {
             gas::payouts(PayoutMix { single: count - hybrid, hybrid }, tokens, &[])
         }
     }
+}
+
+/// The gas limit of the dearest transaction with one item.
+pub(super) fn lone_gas() -> u64 {
+    gas::payouts(LONE, Tokens::Worst, &[])
 }
 
 /// What a submission came to.
@@ -60,9 +67,6 @@ impl Leader {
                 return Ok(());
             }
             let (at, conditions) = self.conditions_at(head).await?;
-            if self.is_short_of_gas_money(&head, &conditions).await? {
-                return Ok(());
-            }
             let plan = self.pack(ready, free, &head, &at, &conditions);
             for (gate, reason) in &plan.close {
                 self.close_gate(*gate, reason).await?;
@@ -76,6 +80,9 @@ impl Leader {
                 return Ok(());
             }
             for packed in plan.txs {
+                if self.is_short_of_gas_money(&head, &conditions, packed.gas_limit).await? {
+                    return Ok(());
+                }
                 match self.submit(packed, &head).await? {
                     Submitted::Yes => {}
                     Submitted::Stop => return Ok(()),
@@ -99,6 +106,8 @@ impl Leader {
             usdc: conditions.usdc,
             sge: conditions.sge,
             reserved: self.reserved(at.number),
+            registry_paused: conditions.registry_paused,
+            payout_paused: conditions.payout_paused,
         };
         pack::plan(ready, &budget, gas_limit)
     }
@@ -121,15 +130,18 @@ impl Leader {
         &mut self,
         head: &Head,
         conditions: &Conditions,
+        gas_limit: u64,
     ) -> Result<bool, RoundError> {
         let Some(fees) = self.fees(head).await? else { return Ok(true) };
         let open: u128 = self
             .open
             .values()
+            // What is in a block was paid for in the balance we read.
+            .filter(|tx| tx.record.inclusion.is_none())
             .filter_map(|tx| tx.record.latest())
             .map(|attempt| u128::from(attempt.gas_limit).saturating_mul(attempt.fees.max_fee))
             .sum();
-        let one = u128::from(gas::payouts(LONE, Tokens::Worst, &[])).saturating_mul(fees.max_fee);
+        let one = u128::from(gas_limit).saturating_mul(fees.max_fee);
         let short = conditions.signer_balance < open.saturating_add(one);
         if short {
             let reason = format!(
@@ -142,6 +154,18 @@ impl Leader {
             }
         }
         Ok(short)
+    }
+
+    /// Asks for the usual tip; the one known before is good enough when a node does not answer.
+    pub(super) async fn refresh_tip(&mut self) {
+        match self.ctx.chain.priority_fee().await {
+            Ok(tip) => self.tip = tip,
+            Err(error) => {
+                self.ctx.metrics.rpc_errors.inc();
+                self.tip = self.tip.max(DEFAULT_TIP);
+                tracing::warn!(%error, tip = self.tip, "no priority fee; keeping the last one");
+            }
+        }
     }
 
     /// The fees to begin with at `head`; `None` (and a closed gate) while the base fee is above the cap.
@@ -314,13 +338,15 @@ impl Leader {
                 format!("nonce {nonce} needs more than MAX_FEE_GWEI allows; base fee {} wei", head.base_fee);
             tracing::warn!(gate = gates::BASE_FEE, reason, "cannot bump");
             self.ctx.store.close_gate(gates::BASE_FEE, &reason, &self.ctx.worker).await?;
-            return Ok(());
+            // The bytes we have stay the best we may bid: keep them in the pools.
+            return self.broadcast(nonce).await;
         };
         let gas_limit = match (cancel, tx.wants.more_gas) {
             (true, _) => gas::TRANSFER,
             (false, false) => latest.gas_limit,
             (false, true) => {
-                (latest.gas_limit + latest.gas_limit / 2).min(head.gas_limit).min(gas::MAX_TRANSACTION_GAS)
+                let most = head.gas_limit.min(gas::MAX_TRANSACTION_GAS).max(latest.gas_limit);
+                (latest.gas_limit + latest.gas_limit / 2).min(most)
             }
         };
         let so_far = tx.record.attempts.len();

@@ -23,11 +23,11 @@ pub(super) enum SyncError {
 }
 
 /// Makes sure that this Redis process is synced; replays where it is not, or where `force` says that the chain knows
-/// more than the journal.
-pub(super) async fn ensure(ctx: &Context, fence: &Fence, force: bool) -> Result<(), SyncError> {
+/// more than the journal. Returns whether it replayed.
+pub(super) async fn ensure(ctx: &Context, fence: &Fence, force: bool) -> Result<bool, SyncError> {
     let state = ctx.store.sync_state().await?;
     if state.synced && !force {
-        return Ok(());
+        return Ok(false);
     }
     let head = ctx.chain.head().await?.number;
     // What was replayed less than the confirmation depth ago may have been reorganised since.
@@ -44,7 +44,7 @@ pub(super) async fn ensure(ctx: &Context, fence: &Fence, force: bool) -> Result<
         return Err(SyncError::Overtaken);
     }
     tracing::info!(events, block = head.get(), "synced");
-    Ok(())
+    Ok(true)
 }
 
 async fn replay(

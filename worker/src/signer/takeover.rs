@@ -78,7 +78,7 @@ impl Leader {
             jobs: Vec::new(),
         };
         let head = self.ctx.head().await?;
-        self.tip = self.ctx.chain.priority_fee().await?;
+        self.refresh_tip().await;
         let Some(fees) = self.fees(&head).await? else {
             return Err(RoundError::Outdated(format!("the hole at nonce {nonce} needs a lower base fee")));
         };

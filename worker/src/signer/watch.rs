@@ -22,8 +22,10 @@ impl Leader {
     /// Everything that a new head asks for.
     pub(super) async fn on_head(&mut self, head: Head) -> Result<(), RoundError> {
         self.ctx.metrics.head.set(i64::try_from(head.number.get()).unwrap_or(i64::MAX));
-        self.tip = self.ctx.chain.priority_fee().await?;
-        if let Some(deep) = head.number.below(self.ctx.config.confirmations) {
+        self.refresh_tip().await;
+        // The head may come from another node than the state: depth counts from the lower of the two.
+        let seen = self.ctx.chain.head().await?.number.min(head.number);
+        if let Some(deep) = seen.below(self.ctx.config.confirmations) {
             let deep = self.ctx.chain.block_at(deep).await?;
             self.confirm(deep).await?;
             self.finish_settled(deep).await?;
@@ -48,7 +50,16 @@ impl Leader {
         for nonce in closing {
             let jobs = self.open[&nonce].jobs.clone();
             let settled: Settled = settled.by_ref().take(jobs.len()).collect();
-            let evidence = self.evidence(nonce, &jobs, settled).await?;
+            let evidence = match self.evidence(nonce, &jobs, settled).await {
+                Ok(evidence) => evidence,
+                // What cannot be read about one nonce holds up no other; it is asked again at the next block.
+                Err(RoundError::Chain(error)) => {
+                    self.ctx.metrics.rpc_errors.inc();
+                    tracing::warn!(nonce = nonce.get(), %error, "a consumed nonce cannot be explained yet");
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             let policy = self.ctx.config.retry;
             let outcome = confirm::decide(nonce, &jobs, &evidence, &policy, rand::random());
             self.close(nonce, &jobs, outcome).await?;

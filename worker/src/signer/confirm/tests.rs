@@ -143,12 +143,15 @@ fn a_batch_that_reverts_because_the_contract_is_paused_is_parked_and_not_halved(
 }
 
 #[test]
-fn jobs_of_a_cancelled_nonce_are_tried_again_without_charge() {
-    let mut found = evidence(&[None], Some(receipt(true, &[])));
+fn a_cancelled_batch_is_halved_without_charge_and_a_cancelled_single_is_charged() {
+    let mut found = evidence(&[None, None], Some(receipt(true, &[])));
     found.cancelled = true;
-    let outcome = verdict_on(&[job(1)], &found);
+    let outcome = verdict_on(&[job(1), job(2)], &found);
     assert_eq!(outcome.consumed_by, "cancel");
-    assert!(matches!(outcome.departures[0].exit, Exit::BackOff { charge: false, .. }));
+    assert!(outcome.departures.iter().all(|left| left.pack_max == Some(1)));
+    assert!(outcome.departures.iter().all(|left| matches!(left.exit, Exit::BackOff { charge: false, .. })));
+    let alone = verdict_on(&[job(1)], &found);
+    assert!(matches!(alone.departures[0].exit, Exit::BackOff { charge: true, .. }));
 }
 
 #[test]
