@@ -107,6 +107,31 @@ async fn a_refund_of_a_journaled_payout_is_requested_and_owed_once_it_is_paid() 
 }
 
 #[tokio::test]
+async fn a_refund_of_a_journaled_payout_cancels_it_when_the_chain_refuses_to_pay() -> Result<()> {
+    let world = quick().start().await?;
+    let client = world.client()?;
+    let (child, referrer) = registered(&client).await?;
+    world.anvil.set_mining(Mining::Manual).await?;
+    let job = pay(&client, &child, 1, "refused").await?.remove(0);
+    at_stage(&client, &job, "submitted").await?;
+    assert_eq!(refund(&client, "refused_0", &child).await?, "refund_requested");
+
+    // Pays more for its place in the block than the payout does, and so comes first.
+    let usdc = world.contracts.usdc();
+    let block = usdc.setBlocklisted(referrer.parse()?, true).from(kit::world::contracts::DEPLOYER);
+    let dear = block.max_fee_per_gas(900_000_000_000).max_priority_fee_per_gas(90_000_000_000);
+    let sent = dear.send().await?;
+    world.anvil.set_mining(Mining::Every(1)).await?;
+    ensure!(sent.get_receipt().await?.status(), "not blocklisted");
+    client.wait_for(&job, &["cancelled"], LIMIT).await?;
+
+    world.contracts.as_owner(usdc.setBlocklisted(referrer.parse()?, false)).await?;
+    only_another_is_paid(&world, &client, &child, "refused_0").await?;
+    assert_eq!(client.job(&job).await?["state"], "cancelled");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_refund_of_a_mined_payout_is_requested_and_owed_once_it_is_final() -> Result<()> {
     let world = quick().confirmations(4).start().await?;
     let client = world.client()?;
