@@ -223,6 +223,19 @@ async fn one_job_that_may_not_be_signed_keeps_the_whole_transaction_out_and_is_n
 }
 
 #[tokio::test]
+async fn a_payout_whose_refund_is_requested_is_not_signed_even_if_it_is_ready() {
+    let (_redis, world) = support::start().await;
+    let (_, held) = world.ready().await;
+    // No script leaves a ready job with this mark; the journal does not rely on that.
+    let job = world.key(&format!("job:{}", held.job));
+    let _: i64 = world.raw(redis::cmd("HSET").arg(job).arg("refund_requested").arg(1)).await;
+    let before = world.dump().await;
+    let said = world.journal(nonce(0), &intent(&[held]), &attempt(1)).await;
+    assert_eq!(said, JournalOutcome::Offenders(vec![held.job]));
+    assert!(world.dump().await == before, "a refusal wrote something");
+}
+
+#[tokio::test]
 async fn a_filler_closes_a_hole_below_the_next_nonce_and_nothing_else_does() {
     let (_redis, world) = support::start().await;
     // A rollback forgot nonces 0 and 1; the chain says 2 is next.
