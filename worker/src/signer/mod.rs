@@ -17,6 +17,7 @@ mod leader;
 mod lease_keeper;
 pub mod pack;
 pub mod recover;
+mod resend;
 pub mod send;
 mod submit;
 mod sync;
