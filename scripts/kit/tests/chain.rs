@@ -34,7 +34,7 @@ async fn a_transaction_priced_out_by_the_base_fee_is_bumped_and_paid_once() -> R
     })
     .await?;
     let tried = attempts(&record);
-    for field in ["max_fee_per_gas", "max_priority_fee_per_gas"] {
+    for field in ["max_fee_wei", "max_priority_fee_wei"] {
         let (first, second) = (number(&tried[0][field]), number(&tried[1][field]));
         assert!(
             second * 8 >= first * 9,
