@@ -225,7 +225,8 @@ impl Drop for Bench {
 fn scope(mutant: &Mutant) -> Vec<&str> {
     match &mutant.package {
         Some(package) => vec!["--package", package],
-        None => vec!["--workspace"],
+        // As in scripts/test: some of these tests stop a relayer at its failpoints.
+        None => vec!["--workspace", "--features", "ail-worker/failpoints"],
     }
 }
 

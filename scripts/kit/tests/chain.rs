@@ -2,11 +2,11 @@
 
 mod support;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use kit::world::process::until;
 use kit::world::{Mining, World};
 use serde_json::{Value, json};
-use support::{LIMIT, all_paid_once, at_stage, pay, quick, registered, wallet};
+use support::{LIMIT, all_paid_once, at_stage, journaled, pay, quick, registered, wallet};
 
 fn attempts(job: &Value) -> Vec<Value> {
     job["tx"]["attempts"].as_array().cloned().unwrap_or_default()
@@ -16,6 +16,31 @@ fn number(value: &Value) -> u128 {
     value.as_u64().map(u128::from).or_else(|| value.as_str()?.parse().ok()).unwrap_or_default()
 }
 
+/// The `n`th attempt of a job's transaction, as the node has it, once it has it.
+async fn sent(world: &World, job: &Value, n: usize) -> Result<Option<Value>> {
+    let tried = attempts(job);
+    let hash = tried.get(n).map(|attempt| attempt["hash"].clone()).context("no such attempt")?;
+    let found = world.anvil.rpc("eth_getTransactionByHash", json!([hash])).await?;
+    Ok((!found.is_null()).then_some(found))
+}
+
+/// Every transaction of the relayer that reverted: the hexadecimal digits of its input.
+async fn reverted(world: &World) -> Result<Vec<String>> {
+    let relayer = format!("{:#x}", kit::world::contracts::RELAYER);
+    let mut inputs = Vec::new();
+    for block in 0..=world.anvil.block_number().await? {
+        let receipts = world.anvil.rpc("eth_getBlockReceipts", json!([format!("{block:#x}")])).await?;
+        for receipt in receipts.as_array().cloned().unwrap_or_default() {
+            if receipt["status"] == "0x0" && receipt["from"] == relayer.as_str() {
+                let hash = &receipt["transactionHash"];
+                let tx = world.anvil.rpc("eth_getTransactionByHash", json!([hash])).await?;
+                inputs.push(tx["input"].as_str().unwrap_or_default().to_owned());
+            }
+        }
+    }
+    Ok(inputs)
+}
+
 #[tokio::test]
 async fn a_transaction_priced_out_by_the_base_fee_is_bumped_and_paid_once() -> Result<()> {
     let world = quick().start().await?;
@@ -23,7 +48,8 @@ async fn a_transaction_priced_out_by_the_base_fee_is_bumped_and_paid_once() -> R
     let (child, _) = registered(&client).await?;
     world.anvil.set_mining(Mining::Manual).await?;
     let job = pay(&client, &child, 1, "stuck").await?.remove(0);
-    at_stage(&client, &job, "submitted").await?;
+    let submitted = at_stage(&client, &job, "submitted").await?;
+    let first = until("the first attempt in the pool", LIMIT, || sent(&world, &submitted, 0)).await?;
 
     world.anvil.set_next_base_fee(100_000_000_000).await?;
     world.anvil.mine(1).await?;
@@ -34,13 +60,22 @@ async fn a_transaction_priced_out_by_the_base_fee_is_bumped_and_paid_once() -> R
     })
     .await?;
     let tried = attempts(&record);
-    for field in ["max_fee_wei", "max_priority_fee_wei"] {
-        let (first, second) = (number(&tried[0][field]), number(&tried[1][field]));
-        assert!(
-            second * 8 >= first * 9,
-            "{field} went from {first} to {second}, not up by 12.5 %: {record:#}"
-        );
+    for pair in tried.windows(2) {
+        for field in ["max_fee_wei", "max_priority_fee_wei"] {
+            let (before, after) = (number(&pair[0][field]), number(&pair[1][field]));
+            assert!(
+                before > 0 && after * 8 >= before * 9,
+                "{field} went from {before} to {after}, not up by 12.5 %: {record:#}"
+            );
+        }
+        assert!(number(&pair[1]["gas_limit"]) >= number(&pair[0]["gas_limit"]), "{record:#}");
     }
+    // What replaced it is the same intent.
+    let second = until("the second attempt in the pool", LIMIT, || sent(&world, &record, 1)).await?;
+    for field in ["nonce", "to", "input", "value"] {
+        assert_eq!(first[field], second[field], "{field}");
+    }
+    assert_ne!(first["hash"], second["hash"]);
 
     world.anvil.set_mining(Mining::Every(1)).await?;
     all_paid_once(&world, &client, &[job]).await?;
@@ -103,12 +138,11 @@ async fn a_batch_that_reverts_as_a_whole_is_halved_and_charges_only_its_culprit(
         assert_eq!(record["attempts"], 1, "{record:#}");
     }
     assert_eq!(world.contracts.paid().await?.len(), healthy.len());
+    // A single's input is its selector and five words at the most.
+    let reverted = reverted(&world).await?;
+    let single = 2 + 2 * (4 + 5 * 32);
+    assert!(reverted.iter().any(|input| input.len() > single), "no batch reverted: {reverted:?}");
     Ok(())
-}
-
-async fn journaled(world: &World) -> Result<String> {
-    let key = world.key(&format!("signer:{:#x}", kit::world::contracts::RELAYER));
-    world.redis.cli(&["HGET", &key, "journaled"]).await
 }
 
 #[tokio::test]
@@ -124,6 +158,7 @@ async fn a_transaction_that_no_block_could_hold_is_refused_before_it_gets_a_nonc
     let job = pay(&client, &child, 1, "large").await?.remove(0);
     let record = client.wait_for(&job, &["failed"], LIMIT).await?;
     assert_eq!(record["error"]["class"], "transaction_too_large", "{record:#}");
+    assert!(record["tx"].is_null(), "it got a nonce: {record:#}");
     assert_eq!(journaled(&world).await?, before);
     Ok(())
 }

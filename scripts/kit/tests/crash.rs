@@ -5,63 +5,115 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
-use nix::sys::signal::Signal;
-use support::{LIMIT, all_paid_once, pay, quick, registered};
+use anyhow::{Result, ensure};
+use kit::world::{Client, Mining, Signal, World};
+use support::{LIMIT, all_paid_once, journaled, pay, quick, registered, wallet};
 
-/// Stops the relayer at `point` while it handles five payments, kills it there, and starts it again.
-async fn killed_at(point: &str) -> Result<()> {
+/// Where the first job that gets that far stands when the relayer stops.
+struct Stop {
+    point: &'static str,
+    stage: &'static str,
+    /// How many nonces the journal has given out for these jobs, and how many transactions the nodes have seen.
+    journaled: u64,
+    broadcast: u64,
+}
+
+/// Stops the relayer, which finds a registration, a payout that waits for it and four other payouts, at one point; kills
+/// it there, and starts it again.
+async fn killed_at(stop: Stop) -> Result<()> {
+    let point = stop.point;
     let mut world = quick().start().await?;
     let client = world.client()?;
     let (child, _) = registered(&client).await?;
+    let (signed, sent) = (number(&journaled(&world).await?)?, seen(&world).await?);
 
+    // All jobs are there before the relayer is, so that it meets them together.
     world.kill_relayer(0, Signal::SIGKILL).await?;
-    let failpoints = format!("{point}=1*print(reached {point})->pause");
+    let mut jobs = pay(&client, &child, 4, point).await?;
+    let late = wallet(0xc0, 1);
+    jobs.push(client.register(&late, Some(&wallet(0xaf, 1))).await?.expect(&[202])?.job_id()?);
+    jobs.extend(pay(&client, &late, 1, "waiting").await?);
+    if point == "after_check" {
+        // Only the worker that checks stops there; the leader beside it would go on.
+        client.pause("signing", "to meet them at ready").await?.expect(&[200])?;
+    }
+    if stop.broadcast > 0 && stop.stage == "submitted" {
+        world.anvil.set_mining(Mining::Manual).await?;
+    }
+    let failpoints = format!("at_{point}=print(reached {point});{point}=pause");
     world.restart_relayer(0, &BTreeMap::from([("FAILPOINTS".to_owned(), failpoints)]))?;
-    world.leader(LIMIT).await?;
-    let jobs = pay(&client, &child, 5, point).await?;
     world.until_logged(0, &format!("reached {point}"), LIMIT).await?;
+
+    let stages = stages(&client, &jobs).await?;
+    ensure!(stages.iter().any(|stage| stage == stop.stage), "nobody is {}: {stages:?}", stop.stage);
+    ensure!(number(&journaled(&world).await?)? - signed >= stop.journaled, "not journaled");
+    if stop.journaled <= 1 {
+        ensure!(number(&journaled(&world).await?)? - signed == stop.journaled, "it went on");
+        ensure!(seen(&world).await? - sent == stop.broadcast, "not {} broadcast", stop.broadcast);
+    }
     world.kill_relayer(0, Signal::SIGKILL).await?;
 
+    world.anvil.set_mining(Mining::Every(1)).await?;
+    if point == "after_check" {
+        client.resume("signing", "go on").await?.expect(&[200])?;
+    }
     world.restart_relayer(0, &BTreeMap::from([("FAILPOINTS".to_owned(), String::new())]))?;
     let verdict = all_paid_once(&world, &client, &jobs).await;
+    ensure!(verdict.is_ok(), "{verdict:?}\n{}", world.all_logs(60));
     let paid = world.contracts.paid().await?.len();
-    assert!(verdict.is_ok(), "{:?}\n{}", verdict, world.all_logs(60));
-    assert_eq!(paid, 5, "{}", world.all_logs(60));
+    ensure!(paid == 5, "{paid} paid\n{}", world.all_logs(60));
     Ok(())
+}
+
+fn number(text: &str) -> Result<u64> {
+    Ok(text.parse()?)
+}
+
+/// How many transactions of the relayer the node has, mined or not.
+async fn seen(world: &World) -> Result<u64> {
+    let (pending, queued) = world.anvil.pool().await?;
+    Ok(world.contracts.relayer_nonce().await? + pending + queued)
+}
+
+async fn stages(client: &Client, jobs: &[String]) -> Result<Vec<String>> {
+    let mut stages = Vec::new();
+    for job in jobs {
+        stages.push(client.job(job).await?["stage"].as_str().unwrap_or_default().to_owned());
+    }
+    Ok(stages)
 }
 
 #[tokio::test]
 async fn killed_after_claim_every_job_is_paid_once() -> Result<()> {
-    killed_at("after_claim").await
+    killed_at(Stop { point: "after_claim", stage: "checking", journaled: 0, broadcast: 0 }).await
 }
 
 #[tokio::test]
 async fn killed_after_check_every_job_is_paid_once() -> Result<()> {
-    killed_at("after_check").await
+    killed_at(Stop { point: "after_check", stage: "ready", journaled: 0, broadcast: 0 }).await
 }
 
 #[tokio::test]
 async fn killed_after_sign_every_job_is_paid_once() -> Result<()> {
-    killed_at("after_sign").await
+    killed_at(Stop { point: "after_sign", stage: "ready", journaled: 0, broadcast: 0 }).await
 }
 
 #[tokio::test]
 async fn killed_after_journal_every_job_is_paid_once() -> Result<()> {
-    killed_at("after_journal").await
+    killed_at(Stop { point: "after_journal", stage: "submitted", journaled: 1, broadcast: 0 }).await
 }
 
 #[tokio::test]
 async fn killed_after_broadcast_every_job_is_paid_once() -> Result<()> {
-    killed_at("after_broadcast").await
+    killed_at(Stop { point: "after_broadcast", stage: "submitted", journaled: 1, broadcast: 1 }).await
 }
 
 #[tokio::test]
 async fn killed_after_inclusion_every_job_is_paid_once() -> Result<()> {
-    killed_at("after_inclusion").await
+    killed_at(Stop { point: "after_inclusion", stage: "confirming", journaled: 2, broadcast: 2 }).await
 }
 
 #[tokio::test]
 async fn killed_after_finish_every_job_is_paid_once() -> Result<()> {
-    killed_at("after_finish").await
+    killed_at(Stop { point: "after_finish", stage: "done", journaled: 2, broadcast: 2 }).await
 }

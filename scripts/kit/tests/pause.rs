@@ -63,7 +63,7 @@ async fn a_pause_of_signing_survives_a_restart_of_the_relayer() -> Result<()> {
 
 #[tokio::test]
 async fn a_paused_contract_closes_a_gate_charges_nobody_and_unpausing_pays_all() -> Result<()> {
-    let world = quick().start().await?;
+    let mut world = quick().start().await?;
     let client = world.client()?;
     let (child, _) = registered(&client).await?;
     let payout = world.contracts.payout();
@@ -80,6 +80,17 @@ async fn a_paused_contract_closes_a_gate_charges_nobody_and_unpausing_pays_all()
         Ok(gate.filter(|gate| gate["parked"] == 3).map(drop))
     })
     .await?;
+
+    // Also for a relayer that was not there when the gate closed.
+    world.kill_relayer(0, Signal::SIGKILL).await?;
+    world.restart_relayer(0, &BTreeMap::new())?;
+    world.leader(LIMIT).await?;
+    let head = world.anvil.block_number().await?;
+    world.anvil.until_block(head + 2, LIMIT).await?;
+    for job in &jobs {
+        let record = at_stage(&client, job, "gated").await?;
+        ensure!(record["attempts"] == 0, "{record:#}");
+    }
     world.contracts.as_owner(payout.unpause()).await?;
     all_paid_once(&world, &client, &jobs).await
 }

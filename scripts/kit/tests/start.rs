@@ -14,6 +14,15 @@ use support::{LIMIT, pay, quick, registered, wallet};
 const RELAYER_KEY: &str = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
 const STRANGER_KEY: &str = "0x8b3a350cf5c34c9194ca85829a2df0ec3153be0318b5e2d3348e872092edffba";
 
+/// Fails once somebody has called at this port.
+fn uncalled(ear: &TcpListener) -> Result<()> {
+    ear.set_nonblocking(true)?;
+    let called = ear.accept();
+    let nobody = called.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
+    ensure!(nobody, "a socket was opened: {called:?}");
+    Ok(())
+}
+
 struct Ended {
     code: Option<i32>,
     output: String,
@@ -93,6 +102,46 @@ async fn a_relayer_with_a_bad_configuration_exits_64_with_every_problem_before_i
     ended.refused(64, &listed)?;
     ensure!(!ended.output.contains("METRICS_LISTEN"), "it tried to listen:\n{}", ended.output);
     Ok(())
+}
+
+#[tokio::test]
+async fn binaries_with_a_bad_configuration_call_neither_redis_nor_a_node() -> Result<()> {
+    let ear = taken_port()?;
+    let address = ear.local_addr()?;
+    let env = [
+        ("REDIS_URL", format!("redis://{address}/")),
+        ("ETH_RPC_HTTPS", format!("http://{address}/")),
+        ("CHAIN_ID", "mainnet".to_owned()),
+    ];
+    let env: Env = env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    for (binary, argument) in [
+        ("affiliate-relayer", "run"),
+        ("affiliate-relayer", "migrate"),
+        ("affiliate-relayer", "max-loss"),
+        ("affiliate-api", "run"),
+    ] {
+        run(binary, argument, &env).await?.refused(64, &[])?;
+    }
+    uncalled(&ear)
+}
+
+#[tokio::test]
+async fn an_api_that_finds_redis_unfit_exits_69_with_every_problem_before_it_listens() -> Result<()> {
+    let world = quick().without_api().relayers(0).start().await?;
+    let taken = taken_port()?;
+    let mut env = world.common_env().clone();
+    env.extend(kit::world::settings::api(taken.local_addr()?.port()));
+    world.redis.cli(&["CONFIG", "SET", "appendonly", "no"]).await?;
+    world.redis.cli(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await?;
+    let ended = run("affiliate-api", "run", &env).await?;
+    ended.refused(69, &["appendonly", "allkeys-lru", "affiliate-relayer migrate"])?;
+    ensure!(!ended.output.contains("API_LISTEN"), "it tried to listen:\n{}", ended.output);
+
+    // With nothing wrong with Redis it gets as far as listening: the check above can fail.
+    world.subcommand(&["migrate"]).await?;
+    world.redis.cli(&["CONFIG", "SET", "appendonly", "yes"]).await?;
+    world.redis.cli(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await?;
+    run("affiliate-api", "run", &env).await?.refused(69, &["API_LISTEN="])
 }
 
 #[tokio::test]

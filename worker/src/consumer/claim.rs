@@ -57,7 +57,7 @@ async fn give_back(ctx: &Context, batch: &[Brief]) -> Result<(), StoreError> {
 /// Checks a claimed batch, within the time after which others would take it over.
 pub(super) async fn handle(ctx: &Context, batch: Vec<Brief>) -> Result<(), StoreError> {
     ctx.metrics.jobs_claimed.inc_by(batch.len() as u64);
-    fail::fail_point!("after_claim");
+    crash_point!("after_claim");
     let checked = tokio::time::timeout(ctx.config.handler_deadline(), check(ctx, &batch)).await;
     let (head, verdicts) = match checked {
         Ok(Ok(found)) => found,
@@ -65,7 +65,7 @@ pub(super) async fn handle(ctx: &Context, batch: Vec<Brief>) -> Result<(), Store
         Err(_) => return park_all(ctx, &batch, "the check took longer than a claim may rest").await,
     };
     store_verdicts(ctx, &batch, head, verdicts).await?;
-    fail::fail_point!("after_check");
+    crash_point!("after_check");
     Ok(())
 }
 

@@ -11,6 +11,10 @@ use shared::store::{Brief, Departure, Exit, FinishedJob};
 use crate::chain::{ChainEvent, ChainEventKind, Gate, ReceiptView, Verdict};
 use crate::verdict;
 
+/// For this many blocks, a payment whose event no node shows is asked about again: only then may the event have been
+/// pruned, and the state alone must do.
+pub const EVENT_PATIENCE: u64 = 64;
+
 /// What was found about a nonce that is consumed deep enough.
 #[derive(Debug, Clone)]
 pub struct Evidence {
@@ -24,6 +28,22 @@ pub struct Evidence {
     pub revert: Option<Verdict>,
     /// Our contracts' events that concern these jobs, from the receipt and from the blocks of `settled`.
     pub events: Vec<ChainEvent>,
+}
+
+/// Whether the amounts paid for `job` can be compared: its event is there, or it was not paid, or so long before `deep`
+/// that nodes may have dropped the event.
+pub fn is_explained(
+    job: &Brief,
+    settled: Option<BlockNumber>,
+    events: &[ChainEvent],
+    deep: BlockNumber,
+) -> bool {
+    let (Payload::Payout(_), Some(paid_in)) = (&job.payload, settled) else { return true };
+    success(job, events).is_some() || deep.get() > paid_in.get() + EVENT_PATIENCE
+}
+
+fn success<'a>(job: &Brief, events: &'a [ChainEvent]) -> Option<&'a ChainEvent> {
+    events.iter().find(|event| is_success(&event.kind) && concerns(&event.kind, &job.payload))
 }
 
 /// What the close of a nonce means for its jobs.
@@ -60,10 +80,7 @@ pub fn decide(nonce: Nonce, jobs: &[Brief], evidence: &Evidence, policy: &RetryP
 
 impl Outcome {
     fn finish(&mut self, job: &Brief, block: BlockNumber, evidence: &Evidence) {
-        let event = evidence
-            .events
-            .iter()
-            .find(|event| concerns(&event.kind, &job.payload) && is_success(&event.kind));
+        let event = success(job, &evidence.events);
         if let Some(difference) = event.and_then(|event| disagreement(&event.kind, &job.payload)) {
             self.disagreements.push(format!("job {}: {difference}", job.id));
         }

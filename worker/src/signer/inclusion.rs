@@ -65,7 +65,7 @@ impl Leader {
                 _ => None,
             })
             .collect();
-        fail::fail_point!("after_inclusion");
+        crash_point!("after_inclusion");
         self.let_go(&referrals).await
     }
 

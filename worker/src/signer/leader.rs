@@ -1,9 +1,9 @@
 //! The leader's loop and what it keeps in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use shared::ids::{BlockNumber, Nonce};
+use shared::ids::{BlockNumber, JobId, Nonce};
 use shared::job::Payload;
 use shared::money::Commission;
 use shared::store::{Brief, Fence, StoreError};
@@ -35,6 +35,9 @@ pub(super) enum RoundError {
     /// The journal holds something else than we remember: take over again.
     #[error("our picture of the journal is outdated: {0}")]
     Outdated(String),
+    /// The contract says that it was paid, and no node shows the event that says how much.
+    #[error("the payment of job {0} has no event yet")]
+    Unexplained(JobId),
 }
 
 /// An open nonce, as the journal holds it, with what only matters while it is open.
@@ -79,6 +82,8 @@ pub(super) struct Leader {
     pub(super) fence: Fence,
     pub(super) keeper: LeaseKeeper,
     pub(super) next: Nonce,
+    /// Nonces that takeover found unaccounted for. Nothing new is signed until each is closed by a filler.
+    pub(super) holes: BTreeSet<Nonce>,
     pub(super) open: BTreeMap<Nonce, OpenTx>,
     /// The contracts' conditions, and the block they were read at.
     pub(super) conditions: Option<(Head, Conditions)>,
@@ -95,6 +100,7 @@ impl Leader {
             fence,
             keeper,
             next: Nonce::new(0),
+            holes: BTreeSet::new(),
             open: BTreeMap::new(),
             conditions: None,
             closed: BTreeMap::new(),
@@ -169,7 +175,9 @@ impl Leader {
             self.on_head(head).await?;
             self.last_head = Some(head);
         }
-        self.sign_ready(head).await?;
+        if self.fill_holes(head).await? {
+            self.sign_ready(head).await?;
+        }
         self.conditions_at(head).await.map(drop)
     }
 

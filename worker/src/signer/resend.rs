@@ -82,7 +82,7 @@ impl Leader {
             nonce = nonce.get(), tx.hash = %attempt.hash, max_fee = fees.max_fee, cancel, attempt = so_far + 1,
             "journaled a replacement"
         );
-        fail::fail_point!("after_journal_attempt");
+        crash_point!("after_journal_attempt");
         if cancel { &self.ctx.metrics.cancels } else { &self.ctx.metrics.bumps }.inc();
         if let Some(tx) = self.open.get_mut(&nonce) {
             tx.record.attempts.push(attempt);

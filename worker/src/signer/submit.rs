@@ -194,7 +194,7 @@ impl Leader {
         if let Err(problem) = gas::check(attempt.gas_limit, attempt.raw.len(), head.gas_limit) {
             return self.refuse(&packed, &problem.to_string()).await;
         }
-        fail::fail_point!("after_sign");
+        crash_point!("after_sign");
         let tx = NewTx {
             signer: self.ctx.signer(),
             nonce,
@@ -225,11 +225,11 @@ impl Leader {
                 self.ctx.metrics.to_broadcast.observe(at.saturating_sub(job.created_at) as f64 / 1000.0);
             }
         }
-        fail::fail_point!("after_journal");
+        crash_point!("after_journal");
         self.next = nonce.next();
         self.remember(nonce, intent, attempt, packed.items);
         self.broadcast(nonce).await?;
-        fail::fail_point!("after_broadcast");
+        crash_point!("after_broadcast");
         Ok(Submitted::Yes)
     }
 

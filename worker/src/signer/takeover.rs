@@ -4,11 +4,12 @@
 use shared::ids::Nonce;
 use shared::job::Payload;
 use shared::store::{JournalOutcome, NewTx};
-use shared::tx::{Intent, IntentKind, TxRecord};
+use shared::tx::{Fees, Intent, IntentKind, TxRecord};
 
 use super::leader::{Leader, OpenTx, RoundError, Wants};
 use super::recover::{self, Found};
 use super::sync;
+use crate::chain::Head;
 
 impl Leader {
     /// Rebuilds memory from the journal and brings chain and journal together. Safe to repeat.
@@ -53,10 +54,18 @@ impl Leader {
             expected = Some(next);
         }
         self.next = expected.unwrap_or(found.latest);
-        for nonce in plan.fill {
-            self.fill(nonce).await?;
-        }
+        self.holes = plan.fill.into_iter().collect();
         Ok(())
+    }
+
+    /// Closes the holes that takeover found; `false` while some are left, because the base fee is above the cap.
+    pub(super) async fn fill_holes(&mut self, head: Head) -> Result<bool, RoundError> {
+        while let Some(nonce) = self.holes.first().copied() {
+            let Some(fees) = self.fees(&head).await? else { return Ok(false) };
+            self.fill(nonce, fees, &head).await?;
+            self.holes.remove(&nonce);
+        }
+        Ok(true)
     }
 
     /// A journaled transaction with its jobs' present records.
@@ -69,7 +78,7 @@ impl Leader {
     }
 
     /// Closes a hole with a self-transfer, journaled like everything else.
-    async fn fill(&mut self, nonce: Nonce) -> Result<(), RoundError> {
+    async fn fill(&mut self, nonce: Nonce, fees: Fees, head: &Head) -> Result<(), RoundError> {
         let intent = Intent {
             kind: IntentKind::Filler,
             to: self.ctx.signer(),
@@ -77,12 +86,7 @@ impl Leader {
             value: Default::default(),
             jobs: Vec::new(),
         };
-        let head = self.ctx.head().await?;
-        self.refresh_tip().await;
-        let Some(fees) = self.fees(&head).await? else {
-            return Err(RoundError::Outdated(format!("the hole at nonce {nonce} needs a lower base fee")));
-        };
-        let attempt = self.sign(nonce, &intent, super::gas::TRANSFER, fees, &head, false).await?;
+        let attempt = self.sign(nonce, &intent, super::gas::TRANSFER, fees, head, false).await?;
         let tx = NewTx {
             signer: self.ctx.signer(),
             nonce,

@@ -50,10 +50,10 @@ impl Leader {
         for nonce in closing {
             let jobs = self.open[&nonce].jobs.clone();
             let settled: Settled = settled.by_ref().take(jobs.len()).collect();
-            let evidence = match self.evidence(nonce, &jobs, settled).await {
+            let evidence = match self.evidence(nonce, &jobs, settled, deep.number).await {
                 Ok(evidence) => evidence,
                 // What cannot be read about one nonce holds up no other; it is asked again at the next block.
-                Err(RoundError::Chain(error)) => {
+                Err(error @ (RoundError::Chain(_) | RoundError::Unexplained(_))) => {
                     self.ctx.metrics.rpc_errors.inc();
                     tracing::warn!(nonce = nonce.get(), %error, "a consumed nonce cannot be explained yet");
                     continue;
@@ -95,8 +95,15 @@ impl Leader {
             .collect())
     }
 
-    /// Collects what explains a consumed nonce. Only an error stops it; what is missing is simply not known.
-    async fn evidence(&self, nonce: Nonce, jobs: &[Brief], settled: Settled) -> Result<Evidence, RoundError> {
+    /// Collects what explains a consumed nonce. A missing receipt is simply not known; a missing event of a payment is an
+    /// error for a while, because without it the amounts cannot be compared.
+    async fn evidence(
+        &self,
+        nonce: Nonce,
+        jobs: &[Brief],
+        settled: Settled,
+        deep: BlockNumber,
+    ) -> Result<Evidence, RoundError> {
         let tx = &self.open[&nonce];
         let mut found: Option<(ReceiptView, bool)> = None;
         for attempt in tx.record.attempts.iter().rev() {
@@ -107,6 +114,13 @@ impl Leader {
         }
         let mut events = found.as_ref().map(|(receipt, _)| receipt.events.clone()).unwrap_or_default();
         self.add_events_elsewhere(jobs, &settled, &mut events).await?;
+        if let Some((job, _)) = jobs
+            .iter()
+            .zip(&settled)
+            .find(|(job, settled)| !confirm::is_explained(job, **settled, &events, deep))
+        {
+            return Err(RoundError::Unexplained(job.id));
+        }
         let revert = match &found {
             Some((receipt, false)) if !receipt.succeeded => self.why_reverted(nonce, receipt).await?,
             _ => None,
@@ -165,7 +179,7 @@ impl Leader {
             self.close_gate(*gate, reason).await?;
         }
         self.finish(jobs, &outcome.finished).await?;
-        fail::fail_point!("after_finish");
+        crash_point!("after_finish");
         if !outcome.departures.is_empty() {
             self.ctx.metrics.count_departures(&outcome.departures);
             let applied =
@@ -247,6 +261,12 @@ impl Leader {
         let settled = self.settled(&jobs, deep).await?;
         let mut events = Vec::new();
         self.add_events_elsewhere(&jobs, &settled, &mut events).await?;
+        // One without its event is asked about again at the next block.
+        let (jobs, settled): (Vec<_>, Vec<_>) = jobs
+            .into_iter()
+            .zip(settled)
+            .filter(|(job, settled)| confirm::is_explained(job, *settled, &events, deep.number))
+            .unzip();
         let evidence = Evidence { settled, receipt: None, cancelled: false, revert: None, events };
         let policy = self.ctx.config.retry;
         // No nonce holds these jobs, so none is named when they leave.

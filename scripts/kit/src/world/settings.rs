@@ -81,7 +81,7 @@ impl Settings {
 }
 
 /// What only the API needs.
-pub(super) fn api(port: u16) -> Env {
+pub fn api(port: u16) -> Env {
     env([
         ("API_LISTEN", format!("127.0.0.1:{port}")),
         ("API_KEYS", api_keys()),

@@ -88,3 +88,9 @@ pub(crate) async fn nonces_are_closed(world: &World) -> Result<()> {
     ensure!(next == on_chain, "the journal's next nonce is {next}, the chain's {on_chain}");
     Ok(())
 }
+
+/// How many transactions the journal has given a nonce so far.
+pub(crate) async fn journaled(world: &World) -> Result<String> {
+    let key = world.key(&format!("signer:{RELAYER:#x}"));
+    world.redis.cli(&["HGET", &key, "journaled"]).await
+}

@@ -159,3 +159,15 @@ fn a_departure_names_the_nonce_it_leaves() {
     let outcome = verdict_on(&[job(1)], &evidence(&[None], None));
     assert_eq!(outcome.departures[0].nonce, Some(NONCE));
 }
+
+#[test]
+fn a_payment_without_its_event_is_asked_about_again_until_nodes_may_have_pruned_it() {
+    let (job, paid_in) = (job(1), Some(BlockNumber::new(40)));
+    let at = |deep| is_explained(&job, paid_in, &[], BlockNumber::new(deep));
+    assert!(!at(40) && !at(40 + EVENT_PATIENCE));
+    assert!(at(41 + EVENT_PATIENCE));
+    assert!(is_explained(&job, paid_in, &[paid(1, 1)], BlockNumber::new(40)));
+    assert!(!is_explained(&job, paid_in, &[paid(2, 1)], BlockNumber::new(40)));
+    // What is not paid has no event to wait for.
+    assert!(is_explained(&job, None, &[], BlockNumber::new(40)));
+}
