@@ -5,9 +5,9 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use kit::world::process::until;
-use kit::world::{Client, Mining, Signal, World};
+use kit::world::{Client, Mining, Signal, World, metric};
 use serde_json::Value;
 use support::{LIMIT, at_stage, pay, quick, registered};
 
@@ -108,7 +108,7 @@ async fn a_refund_of_a_journaled_payout_is_requested_and_owed_once_it_is_paid() 
 
 #[tokio::test]
 async fn a_refund_of_a_journaled_payout_cancels_it_when_the_chain_refuses_to_pay() -> Result<()> {
-    let world = quick().start().await?;
+    let mut world = quick().start().await?;
     let client = world.client()?;
     let (child, referrer) = registered(&client).await?;
     world.anvil.set_mining(Mining::Manual).await?;
@@ -125,10 +125,22 @@ async fn a_refund_of_a_journaled_payout_cancels_it_when_the_chain_refuses_to_pay
     ensure!(sent.get_receipt().await?.status(), "not blocklisted");
     client.wait_for(&job, &["cancelled"], LIMIT).await?;
 
-    world.contracts.as_owner(usdc.setBlocklisted(referrer.parse()?, false)).await?;
+    let receipt = world.contracts.as_owner(usdc.setBlocklisted(referrer.parse()?, false)).await?;
+    // Payouts are checked on top of the newest block that the relayer has seen.
+    let unblocked = receipt.block_number.context("its block")?;
+    seen_by_relayer(&mut world, unblocked).await?;
     only_another_is_paid(&world, &client, &child, "refused_0").await?;
     assert_eq!(client.job(&job).await?["state"], "cancelled");
     Ok(())
+}
+
+async fn seen_by_relayer(world: &mut World, block: u64) -> Result<()> {
+    let relayer = &*world.relayer(0)?;
+    until("the relayer to see the block", LIMIT, || async {
+        let head = metric(&relayer.metrics().await?, "ail_chain_head").context("no ail_chain_head")?;
+        Ok((head >= block as f64).then_some(()))
+    })
+    .await
 }
 
 #[tokio::test]

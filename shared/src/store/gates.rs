@@ -86,13 +86,4 @@ impl Store {
         gates.sort_by(|a, b| a.gate.cmp(&b.gate));
         Ok(gates)
     }
-
-    /// Gates under which jobs are parked, open or closed.
-    pub async fn parked(&self, gates: &[&str]) -> Result<Vec<u64>, StoreError> {
-        let mut pipe = redis::pipe();
-        for gate in gates {
-            pipe.cmd("ZCARD").arg(self.keys.parked(gate));
-        }
-        self.pipe("parked", &pipe).await
-    }
 }

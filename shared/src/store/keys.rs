@@ -132,6 +132,10 @@ impl Keys {
         self.key("synced")
     }
 
+    pub(super) fn turn(&self) -> String {
+        self.key("turn")
+    }
+
     pub(super) fn stats(&self) -> String {
         self.key("stats")
     }

@@ -70,8 +70,10 @@ macro_rules! scripts {
 scripts! {
     ACCEPT_PAYMENT = "accept_payment";
     CANCEL = "cancel";
+    CHORES = "chores";
     CLAIM = "claim";
     CLOSE_NONCE = "close_nonce";
+    DROP_CONSUMERS = "drop_consumers";
     FINISH = "finish";
     GATE_CLOSE = "gate_close";
     GATE_OPEN = "gate_open";
@@ -87,6 +89,7 @@ scripts! {
     PROMOTE = "promote";
     READ_READY = "read_ready";
     READY = "ready";
+    RECLAIM = "reclaim";
     REFUND = "refund";
     REGISTER = "register";
     REGISTERED = "registered";
@@ -95,6 +98,7 @@ scripts! {
     SET_MODE = "set_mode";
     SETTLE = "settle";
     SIGNER_SET = "signer_set";
+    SWEEP = "sweep";
     SYNC_PAYMENTS = "sync_payments";
     SYNC_SET = "sync_set";
     UNBLOCK = "unblock";

@@ -95,6 +95,7 @@ async fn run_leader(ctx: &Context, fence: Fence, keeper: LeaseKeeper) {
 
 fn announce(ctx: &Context, fence: &Fence, term: FencingTerm) {
     ctx.metrics.lease_held.set(1);
+    ctx.metrics.leadership_changes.inc();
     ctx.metrics.lease_term.set(i64::try_from(term.get()).unwrap_or(i64::MAX));
     tracing::info!(lease.term = %term, lease.value = %fence, "leading");
 }
