@@ -1,16 +1,12 @@
 //! The gates a relayer closes and opens: their names in Redis, and when a closed one may open again.
 
 use shared::job::{Failure, FailureClass};
-pub use shared::store::RECONCILE;
+pub use shared::store::{BASE_FEE, GAS_MONEY, RECONCILE};
 
 use crate::chain::{Conditions, Gate};
 
 /// No node answers. Closed by whoever notices, opened by whoever reads the chain again.
 pub const CHAIN: &str = "lane:chain";
-/// The signer cannot pay for gas.
-pub const GAS_MONEY: &str = "lane:gas_money";
-/// The base fee is above the configured cap.
-pub const BASE_FEE: &str = "lane:base_fee";
 
 impl Gate {
     pub const ALL: [Self; 8] = [

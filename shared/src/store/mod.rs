@@ -31,7 +31,7 @@ pub use accounts::{AffiliateView, PaymentView, ReferralView};
 pub use codec::{Brief, TimelineEntry};
 pub use durability::{Durability, DurabilityProblem};
 pub use error::StoreError;
-pub use gates::{ClosedGate, INTAKE, RECONCILE, SIGNING};
+pub use gates::{BASE_FEE, ClosedGate, GAS_MONEY, INTAKE, RECONCILE, SIGNING};
 pub use intake::{Accepted, Intake, Payment, Registered, Registration};
 pub use jobs::{Cancelled, Departure, Exit, Retried, SettledJob};
 pub use journal::{FinishedJob, JournalOutcome, Journaled, NewTx};

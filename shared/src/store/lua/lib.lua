@@ -65,9 +65,12 @@ local function is_synced()
   return redis.call('HGET', key('synced'), 'run_id') == run_id
 end
 
--- Whether `fence` is the value of a lease that exists.
+-- Whether `fence` is the value of a lease that exists. Leaders that are none any more are counted.
 local function is_fenced_in(fence)
-  return fence ~= '' and redis.call('GET', key('lease')) == fence
+  if fence == '' then return false end
+  if redis.call('GET', key('lease')) == fence then return true end
+  count('fenced_writes')
+  return false
 end
 
 -- Removes whatever the job's present stage keeps outside its hash.
