@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use alloy::primitives::U256;
 use anyhow::{Context as _, Result, ensure};
+use kit::idle::commands;
 use kit::world::contracts::{DEPLOYER, RELAYER};
 use kit::world::process::until;
 use kit::world::{Client, Mining, Signal, World};
@@ -15,13 +16,6 @@ use support::{LIMIT, at_once, children, quick, settled_once, until_idle, wallet}
 const JOBS: usize = 500;
 /// The most commands, those inside scripts included, that a parked job may cost from acceptance to done.
 const MOST_COMMANDS: u64 = 400;
-
-/// Everything that the server ran, also inside scripts.
-async fn commands(world: &World) -> Result<u64> {
-    let info = world.redis.cli(&["INFO", "stats"]).await?;
-    let line = info.lines().find_map(|line| line.strip_prefix("total_commands_processed:"));
-    line.context("INFO stats")?.trim().parse().context("INFO stats")
-}
 
 struct Gates {
     world: World,
