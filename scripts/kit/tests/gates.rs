@@ -6,12 +6,13 @@ mod support;
 use std::time::Duration;
 
 use alloy::primitives::U256;
+use alloy::primitives::aliases::{U48, U208};
 use anyhow::{Context as _, Result, ensure};
 use kit::idle::commands;
 use kit::world::contracts::{DEPLOYER, RELAYER};
 use kit::world::process::until;
 use kit::world::{Client, Mining, Signal, World};
-use support::{LIMIT, at_once, children, quick, settled_once, until_idle, wallet};
+use support::{LIMIT, at_once, children, quick, seen_by_leader, settled_once, until_idle, wallet};
 
 const JOBS: usize = 500;
 /// The most commands, those inside scripts included, that a parked job may cost from acceptance to done.
@@ -72,6 +73,15 @@ impl Gates {
     }
 }
 
+impl Gates {
+    /// What was changed without a transaction is in the state of the next block.
+    async fn after_the_next_block(&mut self) -> Result<()> {
+        let next = self.world.anvil.block_number().await? + 1;
+        self.world.anvil.until_block(next, LIMIT).await?;
+        seen_by_leader(&mut self.world, next).await
+    }
+}
+
 async fn start(gwei: u64) -> Result<Gates> {
     let world = quick().relayers(2).relayer_env("MAX_FEE_GWEI", gwei).start().await?;
     let client = world.client()?;
@@ -129,13 +139,7 @@ async fn money_that_runs_out_parks_and_releases_five_hundred_jobs() -> Result<()
     gates.drain("token:usdc:window", before).await?;
 
     // A window through which a hundred and fifty pass at a time: it opens by itself, again and again, as it rolls.
-    let window = |limit: u64| {
-        payout.setWindow(
-            addresses.usdc,
-            limit.try_into().unwrap_or_default(),
-            4u32.try_into().unwrap_or_default(),
-        )
-    };
+    let window = |limit: u64| payout.setWindow(addresses.usdc, U208::from(limit), U48::from(4));
     gates.world.contracts.as_owner(window(1)).await?;
     let before = gates.fill("token:usdc:window").await?;
     gates.world.contracts.as_owner(window(150_000_000)).await?;
@@ -160,6 +164,7 @@ async fn a_chain_out_of_reach_or_too_dear_holds_five_hundred_jobs_and_lets_them_
     gates.drain("lane:chain", before).await?;
 
     gates.world.anvil.set_balance(RELAYER, U256::ZERO).await?;
+    gates.after_the_next_block().await?;
     let before = gates.fill("lane:gas_money").await?;
     gates.world.anvil.set_balance(RELAYER, U256::from(10).pow(U256::from(21))).await?;
     gates.drain("lane:gas_money", before).await?;
@@ -167,6 +172,8 @@ async fn a_chain_out_of_reach_or_too_dear_holds_five_hundred_jobs_and_lets_them_
     gates.world.anvil.set_mining(Mining::Manual).await?;
     gates.world.anvil.set_next_base_fee(100_000_000_000).await?;
     gates.world.anvil.mine(1).await?;
+    let head = gates.world.anvil.block_number().await?;
+    seen_by_leader(&mut gates.world, head).await?;
     let before = gates.fill("lane:base_fee").await?;
     gates.world.anvil.mine(20).await?;
     gates.world.anvil.set_mining(Mining::Every(1)).await?;

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
 use kit::world::process::until;
-use kit::world::{Client, Mining, Signal, World, metric};
+use kit::world::{Client, Mining, Signal, World};
 use serde_json::Value;
-use support::{LIMIT, at_stage, pay, quick, registered};
+use support::{LIMIT, at_stage, pay, quick, registered, seen_by_leader};
 
 /// The commission of 10 % on a payment of 10.00, in base units.
 const COMMISSION: &str = "1000000";
@@ -128,19 +128,10 @@ async fn a_refund_of_a_journaled_payout_cancels_it_when_the_chain_refuses_to_pay
     let receipt = world.contracts.as_owner(usdc.setBlocklisted(referrer.parse()?, false)).await?;
     // Payouts are checked on top of the newest block that the relayer has seen.
     let unblocked = receipt.block_number.context("its block")?;
-    seen_by_relayer(&mut world, unblocked).await?;
+    seen_by_leader(&mut world, unblocked).await?;
     only_another_is_paid(&world, &client, &child, "refused_0").await?;
     assert_eq!(client.job(&job).await?["state"], "cancelled");
     Ok(())
-}
-
-async fn seen_by_relayer(world: &mut World, block: u64) -> Result<()> {
-    let relayer = &*world.relayer(0)?;
-    until("the relayer to see the block", LIMIT, || async {
-        let head = metric(&relayer.metrics().await?, "ail_chain_head").context("no ail_chain_head")?;
-        Ok((head >= block as f64).then_some(()))
-    })
-    .await
 }
 
 #[tokio::test]

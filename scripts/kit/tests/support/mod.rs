@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use futures::{StreamExt as _, TryStreamExt as _};
 use kit::world::contracts::RELAYER;
 use kit::world::process::until;
-use kit::world::{Builder, Client, World};
+use kit::world::{Builder, Client, World, metric};
 use serde_json::Value;
 
 /// Long enough for anything on a busy machine, short enough to end.
@@ -192,4 +192,15 @@ pub(crate) async fn lease_changes(world: &World) -> Result<Vec<(u64, String, Str
         Ok((at.parse()?, (*event).to_owned(), (*value).to_owned()))
     });
     entries.collect()
+}
+
+/// Waits until the leader has looked at `block` or a later one: payouts are checked and signed on top of what it has seen.
+pub(crate) async fn seen_by_leader(world: &mut World, block: u64) -> Result<()> {
+    let leader = world.leader(LIMIT).await?;
+    let relayer = &*world.relayer(leader)?;
+    until("the leader to see the block", LIMIT, || async {
+        let head = metric(&relayer.metrics().await?, "ail_chain_head").context("no ail_chain_head")?;
+        Ok((head >= block as f64).then_some(()))
+    })
+    .await
 }
