@@ -49,7 +49,7 @@ impl Gates {
             let stats = self.client.get("/api/stats").await?.expect(&[200])?.body;
             let gates = stats["closed_gates"].as_array().context("gates")?.clone();
             let found = gates.iter().find(|closed| closed["gate"] == gate);
-            ensure!(found.is_some_and(|closed| closed["parked"] == JOBS), "{gates:?}");
+            ensure!(found.is_some_and(|closed| closed["parked"] == JOBS), "{gates:?}, {}", stats["states"]);
             Ok(found.cloned())
         })
         .await
