@@ -79,9 +79,7 @@ impl Store {
         let parked: Vec<u64> = if names.is_empty() { Vec::new() } else { self.pipe("gates", &pipe).await? };
         let mut gates = Vec::with_capacity(names.len());
         for (gate, parked) in names.into_iter().zip(parked) {
-            let Stored { reason, by, since } = codec::json(&key, "gate", &stored[gate], "a closed gate")?;
-            let since = codec::parse(&key, "since", &since, "unix milliseconds")?;
-            gates.push(ClosedGate { gate: gate.clone(), reason, by, since, parked });
+            gates.push(closed(&key, gate, &stored[gate], parked)?);
         }
         gates.sort_by(|a, b| a.gate.cmp(&b.gate));
         Ok(gates)
@@ -95,4 +93,11 @@ impl Store {
         }
         self.pipe("parked", &pipe).await
     }
+}
+
+/// Reads what is stored of a closed gate.
+pub(super) fn closed(key: &str, gate: &str, stored: &str, parked: u64) -> Result<ClosedGate, StoreError> {
+    let Stored { reason, by, since } = codec::json(key, "gate", stored, "a closed gate")?;
+    let since = codec::parse(key, "since", &since, "unix milliseconds")?;
+    Ok(ClosedGate { gate: gate.to_owned(), reason, by, since, parked })
 }

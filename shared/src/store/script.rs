@@ -72,10 +72,14 @@ scripts! {
     CANCEL = "cancel";
     CLAIM = "claim";
     CLOSE_NONCE = "close_nonce";
+    EVENTS_AFTER = "events_after";
     FINISH = "finish";
+    FLEET_LEAVE = "fleet_leave";
+    FLEET_VIEW = "fleet_view";
     GATE_CLOSE = "gate_close";
     GATE_OPEN = "gate_open";
     HAND_BACK = "hand_back";
+    HEARTBEAT = "heartbeat";
     INCLUDE = "include";
     JOURNAL = "journal";
     JOURNAL_ATTEMPT = "journal_attempt";
@@ -96,6 +100,7 @@ scripts! {
     SETTLE = "settle";
     SIGNER_SET = "signer_set";
     SYNC_PAYMENTS = "sync_payments";
+    SYNC_PROGRESS = "sync_progress";
     SYNC_SET = "sync_set";
     UNBLOCK = "unblock";
 }
