@@ -13,7 +13,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use shared::job::{Failure, FailureClass, Kind};
 use shared::money::{Sge, Usdc};
-use shared::store::{Departure, Exit, Stats};
+use shared::store::{ClosedGate, Departure, Exit, Stats};
 
 use crate::chain::{Conditions, TokenRoom};
 
@@ -30,6 +30,16 @@ pub struct ByKind {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ByState {
     pub state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByStage {
+    pub stage: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByGate {
+    pub gate: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -51,6 +61,9 @@ pub struct ByHolder {
 pub struct ByEvent {
     pub event: String,
 }
+
+/// Whole tokens above which a window's limit means that there is none.
+const OFF: f64 = 1e18;
 
 type FloatGauge = Gauge<f64, AtomicU64>;
 type IntGauge = Gauge<i64, AtomicI64>;
@@ -108,6 +121,10 @@ metrics! {
     rpc_errors: [Counter] = "rpc_errors", "Questions to nodes without a usable answer";
     redis_errors: [Counter] = "redis_errors", "Commands to Redis without a usable answer";
     disagreements: [Counter] = "reconcile_mismatches", "Jobs whose amounts differ from the chain's event";
+    poisoned: [Counter] = "jobs_poisoned", "Jobs dead-lettered because their workers kept dying";
+    rebuilt: [Family<ByStage, Counter>] = "jobs_rebuilt", "Jobs left behind and rebuilt from their hash, by the stage they were in";
+    deleted_entries: [Counter] = "deleted_entries", "Stream entries that were gone while they were pending";
+    leadership_changes: [Counter] = "leadership_changes", "Terms that this relayer took up";
     lease_held: [IntGauge] = "lease_held", "1 while this relayer is the leader";
     lease_term: [IntGauge] = "lease_term", "The fencing term of the lease as last seen";
     lease_holder: [Family<ByHolder, IntGauge>] = "lease_holder", "1 for the boot that holds the lease as last seen";
@@ -120,6 +137,11 @@ metrics! {
     totals: [Family<ByEvent, IntGauge>] = "lane_events", "Everything the lane ever counted, over all processes";
     signer_balance: [FloatGauge] = "signer_balance_ether", "Gas money of the signer";
     payout_funds: [Family<ByToken, FloatGauge>] = "payout_funds_tokens", "What the payout contract can spend, in whole tokens";
+    gate_closed: [Family<ByGate, IntGauge>] = "gate_closed", "1 for each gate that is closed";
+    gate_parked: [Family<ByGate, IntGauge>] = "gate_parked", "Jobs parked under each closed gate";
+    synced: [IntGauge] = "synced", "1 while this Redis process is synced with the chain";
+    durable: [IntGauge] = "durable", "1 while Redis is as durable as DURABILITY asks";
+    window_limit: [Family<ByToken, FloatGauge>] = "window_limit_tokens", "What the rolling window allows, in whole tokens; absent while it is off";
     window_left: [Family<ByToken, FloatGauge>] = "window_left_tokens", "What the rolling window has left, in whole tokens";
 }
 
@@ -171,6 +193,23 @@ impl Metrics {
     fn set_token<T: Copy>(&self, token: &'static str, room: &TokenRoom<T>, whole: impl Fn(T) -> f64) {
         self.payout_funds.get_or_create(&ByToken { token }).set(whole(room.funds));
         self.window_left.get_or_create(&ByToken { token }).set(whole(room.window_left));
+        let limit = whole(room.window_limit);
+        if limit < OFF {
+            self.window_limit.get_or_create(&ByToken { token }).set(limit);
+        } else {
+            self.window_limit.remove(&ByToken { token });
+        }
+    }
+
+    /// The gates that are closed now, by name.
+    pub fn set_gates(&self, gates: &[ClosedGate]) {
+        self.gate_closed.clear();
+        self.gate_parked.clear();
+        for closed in gates {
+            let label = ByGate { gate: closed.gate.clone() };
+            self.gate_closed.get_or_create(&label).set(1);
+            self.gate_parked.get_or_create(&label).set(closed.parked as i64);
+        }
     }
 
     /// Who holds the lease, as last seen: `boot-uuid:term`.

@@ -159,7 +159,7 @@ impl Store {
         let [now, run_id, lease, remaining, queued, pending, oldest, ready] = &lane[..] else {
             return Err(unknown(&reply));
         };
-        let now: u64 = number("now", now)?;
+        let (now, ready) = (number("now", now)?, number("ready", ready)?);
         let mut lease = lease_view(&self.keys.lease(), lease, remaining)?;
         let relayers = relayers.iter().map(|row| self.relayer(row, now, lease.as_ref()));
         let relayers: Vec<RelayerView> = relayers.collect::<Result<_, _>>()?;
@@ -170,7 +170,7 @@ impl Store {
         let synced_key = self.keys.synced();
         let consumers = consumers.iter().map(|row| consumer_view(row, &relayers));
         let mut gates: Vec<ClosedGate> =
-            closed.iter().map(|row| self.gate_view(row)).collect::<Result<_, _>>()?;
+            closed.iter().map(|row| self.gate_view(row, ready)).collect::<Result<_, _>>()?;
         gates.sort_by(|a, b| a.gate.cmp(&b.gate));
         let mut signers: Vec<SignerView> =
             signers.iter().map(|row| self.signer_view(row)).collect::<Result<_, _>>()?;
@@ -190,7 +190,7 @@ impl Store {
                     Some((millis, _)) => Some(number("oldest", millis)?),
                     None => None,
                 },
-                ready: number("ready", ready)?,
+                ready,
             },
         })
     }
@@ -223,9 +223,9 @@ impl Store {
         })
     }
 
-    fn gate_view(&self, row: &[String]) -> Result<ClosedGate, StoreError> {
+    fn gate_view(&self, row: &[String], ready: u64) -> Result<ClosedGate, StoreError> {
         let [gate, stored, parked] = row else { return Err(unknown(&row)) };
-        gates::closed(&self.keys.gate(), gate, stored, number("parked", parked)?)
+        gates::closed(&self.keys.gate(), gate, stored, number("parked", parked)?, ready)
     }
 
     fn signer_view(&self, row: &[String]) -> Result<SignerView, StoreError> {

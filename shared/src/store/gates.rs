@@ -16,6 +16,13 @@ pub const SIGNING: &str = "signing";
 /// Closed by the relayer when the chain paid something else than a job says: no new nonces until an operator opens it.
 pub const RECONCILE: &str = "lane:reconcile";
 
+/// The signer cannot pay for gas.
+pub const GAS_MONEY: &str = "lane:gas_money";
+/// The base fee is above the configured cap.
+pub const BASE_FEE: &str = "lane:base_fee";
+/// Gates that keep the signer from giving out nonces. What waits for them stays checked.
+const SIGNER_GATES: [&str; 4] = [SIGNING, RECONCILE, GAS_MONEY, BASE_FEE];
+
 /// A closed gate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClosedGate {
@@ -24,7 +31,7 @@ pub struct ClosedGate {
     pub by: String,
     /// Unix milliseconds of the Redis clock.
     pub since: u64,
-    /// How many jobs are parked under it.
+    /// How many jobs wait for it: those parked under it, and under a gate of the signer those that are checked.
     pub parked: u64,
 }
 
@@ -71,32 +78,35 @@ impl Store {
     pub async fn closed_gates(&self) -> Result<Vec<ClosedGate>, StoreError> {
         let key = self.keys.gate();
         let stored: HashMap<String, String> = self.read("gates", redis::cmd("HGETALL").arg(&key)).await?;
-        let mut pipe = redis::pipe();
+        if stored.is_empty() {
+            return Ok(Vec::new());
+        }
         let names: Vec<&String> = stored.keys().collect();
+        let mut pipe = redis::pipe();
+        pipe.cmd("XLEN").arg(self.keys.ready());
         for gate in &names {
             pipe.cmd("ZCARD").arg(self.keys.parked(gate));
         }
-        let parked: Vec<u64> = if names.is_empty() { Vec::new() } else { self.pipe("gates", &pipe).await? };
+        let counts: Vec<u64> = self.pipe("gates", &pipe).await?;
+        let (ready, parked) = counts.split_first().unwrap_or((&0, &[]));
         let mut gates = Vec::with_capacity(names.len());
         for (gate, parked) in names.into_iter().zip(parked) {
-            gates.push(closed(&key, gate, &stored[gate], parked)?);
+            gates.push(closed(&key, gate, &stored[gate], *parked, *ready)?);
         }
         gates.sort_by(|a, b| a.gate.cmp(&b.gate));
         Ok(gates)
     }
-
-    /// Gates under which jobs are parked, open or closed.
-    pub async fn parked(&self, gates: &[&str]) -> Result<Vec<u64>, StoreError> {
-        let mut pipe = redis::pipe();
-        for gate in gates {
-            pipe.cmd("ZCARD").arg(self.keys.parked(gate));
-        }
-        self.pipe("parked", &pipe).await
-    }
 }
 
-/// Reads what is stored of a closed gate.
-pub(super) fn closed(key: &str, gate: &str, stored: &str, parked: u64) -> Result<ClosedGate, StoreError> {
+/// Reads what is stored of a closed gate, with `parked` jobs under it and `ready` ones waiting for the signer.
+pub(super) fn closed(
+    key: &str,
+    gate: &str,
+    stored: &str,
+    parked: u64,
+    ready: u64,
+) -> Result<ClosedGate, StoreError> {
+    let parked = parked + if SIGNER_GATES.contains(&gate) { ready } else { 0 };
     let Stored { reason, by, since } = codec::json(key, "gate", stored, "a closed gate")?;
     let since = codec::parse(key, "since", &since, "unix milliseconds")?;
     Ok(ClosedGate { gate: gate.to_owned(), reason, by, since, parked })

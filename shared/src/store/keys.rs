@@ -152,6 +152,10 @@ impl Keys {
         self.key(&format!("fleet:{worker}"))
     }
 
+    pub(super) fn turn(&self) -> String {
+        self.key("turn")
+    }
+
     pub(super) fn stats(&self) -> String {
         self.key("stats")
     }

@@ -22,6 +22,7 @@ mod journal;
 mod keys;
 mod lease;
 mod listing;
+mod recovery;
 mod refunds;
 mod script;
 mod stats;
@@ -38,13 +39,14 @@ pub use fleet::{
     ALIVE_WITHIN, ConsumerView, Fleet, HEARTBEAT_EVERY, Heartbeat, LeaseView, QueueView, REMEMBERED_FOR,
     RelayerView, SignerView,
 };
-pub use gates::{ClosedGate, INTAKE, RECONCILE, SIGNING};
+pub use gates::{BASE_FEE, ClosedGate, GAS_MONEY, INTAKE, RECONCILE, SIGNING};
 pub use intake::{Accepted, Intake, Payment, Registered, Registration};
 pub use jobs::{Cancelled, Departure, Exit, Retried, SettledJob};
 pub use journal::{FinishedJob, JournalOutcome, Journaled, NewTx};
 pub use keys::Lane;
 pub use lease::{Acquisition, Fence, LeaseWatch};
 pub use listing::{JobFilter, JobPage};
+pub use recovery::{Chores, MOST_REDELIVERIES, Reclaimed, Swept};
 pub use refunds::{Refund, RefundOutcome, Refunded};
 pub use script::{Applied, Refusal};
 pub use stats::{StateCount, Stats};

@@ -48,6 +48,8 @@ pub enum Verdict {
     AlreadyDone,
     /// The registry does not know the child yet.
     NotRegistered,
+    /// The node ran the call in a time before the contract's newest payout: its clock and its state are of two blocks.
+    OutOfTime,
     /// A condition outside the job: the gate to park it under.
     Gate { gate: Gate, reason: String },
     /// The job cannot succeed, or its revert is unclear: see the class's severity.

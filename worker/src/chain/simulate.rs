@@ -273,7 +273,8 @@ fn split_or_settle(
     contracts: &Contracts,
 ) {
     let verdict = decode::call_revert(revert, to, contracts, None);
-    let concerns_all = matches!(verdict, Verdict::Gate { .. }) && !decode::wants_fewer_items(revert);
+    let of_all = matches!(verdict, Verdict::Gate { .. } | Verdict::OutOfTime);
+    let concerns_all = of_all && !decode::wants_fewer_items(revert);
     if part.len() > 1 && !concerns_all {
         let (left, right) = part.split_at(part.len() / 2);
         todo.push(right.to_vec());

@@ -59,6 +59,7 @@ pub(super) async fn handle(ctx: &Context, batch: Vec<Brief>) -> Result<(), Store
     ctx.metrics.jobs_claimed.inc_by(batch.len() as u64);
     let _held = ctx.metrics.hold(batch.len());
     crash_point!("after_claim");
+    die_of_poison(&batch);
     let checked = tokio::time::timeout(ctx.config.handler_deadline(), check(ctx, &batch)).await;
     let (head, verdicts) = match checked {
         Ok(Ok(found)) => found,
@@ -68,6 +69,17 @@ pub(super) async fn handle(ctx: &Context, batch: Vec<Brief>) -> Result<(), Store
     store_verdicts(ctx, &batch, head, verdicts).await?;
     crash_point!("after_check");
     Ok(())
+}
+
+/// In builds with `failpoints`: `FAILPOINTS=poison=return(<payment>)` makes that payment's payout kill whoever checks it.
+fn die_of_poison(batch: &[Brief]) {
+    let _ = batch;
+    fail::fail_point!("poison", |payment| {
+        let is_it = |job: &Brief| matches!(&job.payload, Payload::Payout(payout) if Some(payout.external_id.as_str()) == payment.as_deref());
+        if batch.iter().any(is_it) {
+            std::process::abort();
+        }
+    });
 }
 
 /// Simulates on top of the newest block seen, or, where the node that answers is behind it, of that node's own.

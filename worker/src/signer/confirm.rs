@@ -143,7 +143,8 @@ impl Outcome {
         match verdict {
             Some(Verdict::Gate { gate, reason }) => self.park(gate, reason),
             Some(Verdict::Fails(failure)) => verdict::charged(failure, job.attempts, policy, draw),
-            Some(Verdict::Fine | Verdict::AlreadyDone | Verdict::NotRegistered) | None => again(None),
+            Some(Verdict::Fine | Verdict::AlreadyDone | Verdict::NotRegistered | Verdict::OutOfTime)
+            | None => again(None),
         }
     }
 
