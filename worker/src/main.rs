@@ -17,7 +17,7 @@ use worker::config::Config;
 use worker::context::Context;
 use worker::keys::SignerKey;
 use worker::metrics::Metrics;
-use worker::{build, consumer, movers, preflight, serve, signer};
+use worker::{build, consumer, heartbeat, movers, preflight, serve, signer};
 
 /// How long shutdown may take.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -94,6 +94,7 @@ async fn run(config: Config, store: Store, chain: Arc<dyn Chain>, key: Arc<dyn S
         chain: chain.clone(),
         key,
         heads,
+        leading: watch::Sender::new(None),
         metrics: metrics.clone(),
         clock: Clock::start(),
         worker,
@@ -110,6 +111,7 @@ async fn run(config: Config, store: Store, chain: Arc<dyn Chain>, key: Arc<dyn S
     tasks.critical("claim", consumer::claim(ctx.clone()));
     tasks.critical("reclaim", consumer::reclaim(ctx.clone()));
     tasks.critical("movers", movers::run(ctx.clone()));
+    tasks.critical("heartbeat", heartbeat::run(ctx.clone()));
     tasks.critical("signer", signer::run(ctx));
     tasks.wait_for_shutdown().await;
     if tasks.drain(DRAIN).await { ExitCode::SUCCESS } else { ExitCode::FAILURE }

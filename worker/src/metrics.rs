@@ -110,6 +110,7 @@ metrics! {
     to_inclusion: [Histogram] = "webhook_to_inclusion" in Seconds, "From acceptance to inclusion in a block";
     to_done: [Histogram] = "webhook_to_done" in Seconds, "From acceptance to done, confirmations included";
     jobs_claimed: [Counter] = "jobs_claimed", "Jobs claimed by this relayer";
+    claims: [IntGauge] = "claims_held", "Jobs in this relayer's hands now";
     jobs_done: [Family<ByKind, Counter>] = "jobs_done", "Jobs that this relayer took to done";
     failures: [Family<ByClass, Counter>] = "job_failures", "Attempts that failed, by class";
     attempts: [Counter] = "job_attempts", "Attempts charged";
@@ -153,6 +154,14 @@ impl Metrics {
         for kind in Kind::ALL {
             self.jobs_done.get_or_create(&ByKind { kind: kind.name() }).inc_by(0);
         }
+    }
+
+    /// Counts jobs as in this relayer's hands until the guard is dropped.
+    #[must_use]
+    pub fn hold(&self, jobs: usize) -> Held {
+        let jobs = i64::try_from(jobs).unwrap_or(i64::MAX);
+        self.claims.inc_by(jobs);
+        Held { claims: self.claims.clone(), jobs }
     }
 
     /// Counts what leaves a worker's or the leader's hands without success.
@@ -237,6 +246,18 @@ impl Metrics {
     }
 }
 
+/// Jobs in this relayer's hands, however it lets go of them.
+pub struct Held {
+    claims: IntGauge,
+    jobs: i64,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.claims.dec_by(self.jobs);
+    }
+}
+
 /// OpenMetrics names a counter without its suffix in `# HELP` and `# TYPE`; the classic format names its samples, and
 /// knows neither units nor an end.
 fn classic(text: &str) -> String {
@@ -276,6 +297,11 @@ mod tests {
             let line = format!("ail_job_failures_total{{class=\"{}\"}} 0", class.name());
             assert!(text.lines().any(|found| found == line), "no `{line}` in\n{text}");
         }
+        {
+            let (_first, _second) = (metrics.hold(3), metrics.hold(4));
+            assert_eq!(metrics.claims.get(), 7);
+        }
+        assert_eq!(metrics.claims.get(), 0);
         assert!(!text.contains("# UNIT") && !text.contains("# EOF"), "{text}");
     }
 }

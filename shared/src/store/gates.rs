@@ -91,12 +91,23 @@ impl Store {
         let (ready, parked) = counts.split_first().unwrap_or((&0, &[]));
         let mut gates = Vec::with_capacity(names.len());
         for (gate, parked) in names.into_iter().zip(parked) {
-            let parked = parked + if SIGNER_GATES.contains(&gate.as_str()) { *ready } else { 0 };
-            let Stored { reason, by, since } = codec::json(&key, "gate", &stored[gate], "a closed gate")?;
-            let since = codec::parse(&key, "since", &since, "unix milliseconds")?;
-            gates.push(ClosedGate { gate: gate.clone(), reason, by, since, parked });
+            gates.push(closed(&key, gate, &stored[gate], *parked, *ready)?);
         }
         gates.sort_by(|a, b| a.gate.cmp(&b.gate));
         Ok(gates)
     }
+}
+
+/// Reads what is stored of a closed gate, with `parked` jobs under it and `ready` ones waiting for the signer.
+pub(super) fn closed(
+    key: &str,
+    gate: &str,
+    stored: &str,
+    parked: u64,
+    ready: u64,
+) -> Result<ClosedGate, StoreError> {
+    let parked = parked + if SIGNER_GATES.contains(&gate) { ready } else { 0 };
+    let Stored { reason, by, since } = codec::json(key, "gate", stored, "a closed gate")?;
+    let since = codec::parse(key, "since", &since, "unix milliseconds")?;
+    Ok(ClosedGate { gate: gate.to_owned(), reason, by, since, parked })
 }

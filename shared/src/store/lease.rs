@@ -16,8 +16,16 @@ use crate::ids::FencingTerm;
 pub struct Fence(String);
 
 impl Fence {
+    pub(super) fn of_stored(value: &str) -> Self {
+        Self(value.to_owned())
+    }
+
     pub(super) fn value(&self) -> &str {
         &self.0
+    }
+
+    pub fn boot(&self) -> Option<&str> {
+        self.0.rsplit_once(':').map(|(boot, _)| boot)
     }
 
     pub fn term(&self) -> Option<FencingTerm> {

@@ -74,10 +74,14 @@ scripts! {
     CLAIM = "claim";
     CLOSE_NONCE = "close_nonce";
     DROP_CONSUMERS = "drop_consumers";
+    EVENTS_AFTER = "events_after";
     FINISH = "finish";
+    FLEET_LEAVE = "fleet_leave";
+    FLEET_VIEW = "fleet_view";
     GATE_CLOSE = "gate_close";
     GATE_OPEN = "gate_open";
     HAND_BACK = "hand_back";
+    HEARTBEAT = "heartbeat";
     INCLUDE = "include";
     JOURNAL = "journal";
     JOURNAL_ATTEMPT = "journal_attempt";
@@ -100,6 +104,7 @@ scripts! {
     SIGNER_SET = "signer_set";
     SWEEP = "sweep";
     SYNC_PAYMENTS = "sync_payments";
+    SYNC_PROGRESS = "sync_progress";
     SYNC_SET = "sync_set";
     UNBLOCK = "unblock";
 }

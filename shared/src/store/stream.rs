@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::streams::{StreamRangeReply, StreamReadReply};
+use redis::streams::{StreamId, StreamRangeReply, StreamReadReply};
 
 use super::error::StoreError;
 use super::script::{self, Args};
@@ -127,20 +127,33 @@ pub(super) async fn wait_for_entry(
     patience: Duration,
     operation: &'static str,
 ) -> Result<bool, StoreError> {
-    let mut command = redis::cmd("XREAD");
-    command.arg("COUNT").arg(SLICE).arg("BLOCK").arg(patience.as_millis().max(1) as u64);
-    command.arg("STREAMS").arg(key).arg(last.as_str());
-    let read = command.query_async::<Option<StreamReadReply>>(connection);
-    let reply = match tokio::time::timeout(patience + GRACE, read).await {
-        Ok(reply) => reply.map_err(|source| StoreError::Redis { operation, source })?,
-        Err(_) => return Err(silent(operation, patience)),
-    };
-    let newest = reply.and_then(|reply| reply.keys.first()?.ids.last().map(|entry| entry.id.clone()));
+    let entries = read_entries(connection, key, last, SLICE, patience, operation).await?;
+    let newest = entries.last().map(|entry| entry.id.clone());
     let found = newest.is_some();
     if let Some(newest) = newest {
         *last = newest;
     }
     Ok(found)
+}
+
+/// Waits up to `patience` for entries after `last`.
+pub(super) async fn read_entries(
+    connection: &mut MultiplexedConnection,
+    key: &str,
+    last: &str,
+    count: usize,
+    patience: Duration,
+    operation: &'static str,
+) -> Result<Vec<StreamId>, StoreError> {
+    let mut command = redis::cmd("XREAD");
+    command.arg("COUNT").arg(count).arg("BLOCK").arg(patience.as_millis().max(1) as u64);
+    command.arg("STREAMS").arg(key).arg(last);
+    let read = command.query_async::<Option<StreamReadReply>>(connection);
+    let reply = match tokio::time::timeout(patience + GRACE, read).await {
+        Ok(reply) => reply.map_err(|source| StoreError::Redis { operation, source })?,
+        Err(_) => return Err(silent(operation, patience)),
+    };
+    Ok(reply.and_then(|reply| reply.keys.into_iter().next()).map(|stream| stream.ids).unwrap_or_default())
 }
 
 fn silent(operation: &'static str, patience: Duration) -> StoreError {

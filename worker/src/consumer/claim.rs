@@ -57,6 +57,7 @@ async fn give_back(ctx: &Context, batch: &[Brief]) -> Result<(), StoreError> {
 /// Checks a claimed batch, within the time after which others would take it over.
 pub(super) async fn handle(ctx: &Context, batch: Vec<Brief>) -> Result<(), StoreError> {
     ctx.metrics.jobs_claimed.inc_by(batch.len() as u64);
+    let _held = ctx.metrics.hold(batch.len());
     crash_point!("after_claim");
     die_of_poison(&batch);
     let checked = tokio::time::timeout(ctx.config.handler_deadline(), check(ctx, &batch)).await;

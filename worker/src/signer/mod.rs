@@ -89,6 +89,7 @@ async fn run_leader(ctx: &Context, fence: Fence, keeper: LeaseKeeper) -> Ending 
     };
     tracing::info!(lease.term = %keeper.term(), ?ending, "leading no more");
     ctx.metrics.lease_held.set(0);
+    ctx.leading.send_replace(None);
     ctx.metrics.open_nonces.set(0);
     if matches!(keeper.state(), LeaseState::Leader(_)) {
         match ctx.store.release_lease(&fence).await {
@@ -115,6 +116,7 @@ async fn stand_aside(ctx: &Context) {
 
 fn announce(ctx: &Context, fence: &Fence, term: FencingTerm) {
     ctx.metrics.lease_held.set(1);
+    ctx.leading.send_replace(Some(term));
     ctx.metrics.leadership_changes.inc();
     ctx.metrics.lease_term.set(i64::try_from(term.get()).unwrap_or(i64::MAX));
     tracing::info!(lease.term = %term, lease.value = %fence, "leading");
