@@ -204,3 +204,17 @@ async fn a_long_timeline_keeps_its_first_and_its_newest_lines() {
     let at: Vec<u64> = world.store.timeline(job).await.unwrap().iter().map(|line| line.at).collect();
     assert!(at.is_sorted());
 }
+
+#[tokio::test]
+async fn a_condition_seen_before_the_block_that_opened_the_gate_does_not_close_it_again() {
+    let (_redis, world) = support::start().await;
+    let block = shared::ids::BlockNumber::new;
+    let close = |at: u64| world.store.close_gate_at("float", "low", "worker", block(at));
+    assert!(close(10).await.unwrap());
+    assert!(!close(11).await.unwrap());
+    assert_eq!(world.store.closed_gates().await.unwrap()[0].block, Some(block(10)));
+    assert!(world.store.open_gate_at("float", "funded", "leader", block(12)).await.unwrap());
+    assert!(!close(11).await.unwrap());
+    assert!(world.store.closed_gates().await.unwrap().is_empty());
+    assert!(close(12).await.unwrap());
+}

@@ -1,6 +1,6 @@
 //! Puts jobs back into the queue: after a delay, after a hold, when a gate opened, when a registration was decided; and
-//! now and then looks for jobs that were left behind. One relayer at a time does this; the others ask every second
-//! whether it still does. The scripts make it harmless that two do.
+//! now and then looks for jobs that were left behind. One relayer at a time does this; the others ask every
+//! two seconds whether it still does. The scripts make it harmless that two do.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,8 +12,11 @@ use crate::consumer;
 use crate::context::Context;
 
 /// How often the others ask whether the turn is free.
-const ASK_EVERY: Duration = Duration::from_secs(1);
-const EVERY: Duration = Duration::from_millis(500);
+const ASK_EVERY: Duration = Duration::from_secs(2);
+/// Between two looks where nothing is known to be due sooner.
+const EVERY: Duration = Duration::from_secs(1);
+/// Between two slices of one gate: time to meet it closed again before the next, larger one.
+const SLICE_EVERY: Duration = Duration::from_millis(500);
 const SOONEST: Duration = Duration::from_millis(10);
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 /// How many jobs a gate that just opened lets go at first; doubled while it stays open, so that a gate that closes again
@@ -76,6 +79,9 @@ impl Turn {
             ctx.store.unblock(*child).await?;
         }
         self.release(ctx, &chores).await?;
+        if !chores.gates.is_empty() {
+            next = next.min(SLICE_EVERY);
+        }
         if Instant::now() >= self.sweep_at {
             self.sweep_at = Instant::now() + SWEEP_EVERY;
             consumer::sweep(ctx).await?;

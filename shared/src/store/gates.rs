@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::error::StoreError;
 use super::script::{self, Args};
 use super::{Store, codec};
+use crate::ids::BlockNumber;
 
 /// Closed: registrations and payments are answered with 503.
 pub const INTAKE: &str = "intake";
@@ -33,6 +34,8 @@ pub struct ClosedGate {
     pub since: u64,
     /// How many jobs wait for it: those parked under it, and under a gate of the signer those that are checked.
     pub parked: u64,
+    /// The block in which its condition was first seen, where it is one of the chain's.
+    pub block: Option<BlockNumber>,
 }
 
 #[derive(Deserialize)]
@@ -40,38 +43,76 @@ struct Stored {
     reason: String,
     by: String,
     since: String,
+    #[serde(default)]
+    block: Option<String>,
+}
+
+/// What a gate script is told.
+struct Telling<'a> {
+    reason: &'a str,
+    by: &'a str,
+    operator: bool,
+    block: Option<BlockNumber>,
 }
 
 impl Store {
     /// Closes a gate; `true` when it was open.
     pub async fn close_gate(&self, gate: &str, reason: &str, by: &str) -> Result<bool, StoreError> {
-        self.gate_script(&script::GATE_CLOSE, gate, reason, by, false).await
+        let telling = Telling { reason, by, operator: false, block: None };
+        self.gate_script(&script::GATE_CLOSE, gate, telling).await
+    }
+
+    /// As [`Store::close_gate`], for a condition seen in `block`; changes nothing when a later block opened the gate.
+    pub async fn close_gate_at(
+        &self,
+        gate: &str,
+        reason: &str,
+        by: &str,
+        block: BlockNumber,
+    ) -> Result<bool, StoreError> {
+        let telling = Telling { reason, by, operator: false, block: Some(block) };
+        self.gate_script(&script::GATE_CLOSE, gate, telling).await
     }
 
     /// Opens a gate; `true` when it was closed. The jobs under it are then released by [`Store::release_parked`].
     pub async fn open_gate(&self, gate: &str, reason: &str, by: &str) -> Result<bool, StoreError> {
-        self.gate_script(&script::GATE_OPEN, gate, reason, by, false).await
+        let telling = Telling { reason, by, operator: false, block: None };
+        self.gate_script(&script::GATE_OPEN, gate, telling).await
+    }
+
+    /// As [`Store::open_gate`], for a condition that is over in `block`.
+    pub async fn open_gate_at(
+        &self,
+        gate: &str,
+        reason: &str,
+        by: &str,
+        block: BlockNumber,
+    ) -> Result<bool, StoreError> {
+        let telling = Telling { reason, by, operator: false, block: Some(block) };
+        self.gate_script(&script::GATE_OPEN, gate, telling).await
     }
 
     /// An operator stops intake or signing. Audited, and survives restarts.
     pub async fn pause(&self, what: &'static str, reason: &str, actor: &str) -> Result<bool, StoreError> {
-        self.gate_script(&script::GATE_CLOSE, what, reason, actor, true).await
+        let telling = Telling { reason, by: actor, operator: true, block: None };
+        self.gate_script(&script::GATE_CLOSE, what, telling).await
     }
 
     /// An operator lets intake or signing go on. Audited.
     pub async fn resume(&self, what: &'static str, reason: &str, actor: &str) -> Result<bool, StoreError> {
-        self.gate_script(&script::GATE_OPEN, what, reason, actor, true).await
+        let telling = Telling { reason, by: actor, operator: true, block: None };
+        self.gate_script(&script::GATE_OPEN, what, telling).await
     }
 
     async fn gate_script(
         &self,
         script: &script::Script,
         gate: &str,
-        reason: &str,
-        by: &str,
-        operator: bool,
+        telling: Telling<'_>,
     ) -> Result<bool, StoreError> {
-        let args = Args::new().arg(gate).arg(reason).arg(by).arg(u8::from(operator));
+        let block = telling.block.map(|block| block.to_string()).unwrap_or_default();
+        let args = Args::new().arg(gate).arg(telling.reason).arg(telling.by);
+        let args = args.arg(u8::from(telling.operator)).arg(block);
         Ok(self.run_durably::<i64>(script, args).await? == 1)
     }
 
@@ -107,7 +148,8 @@ pub(super) fn closed(
     ready: u64,
 ) -> Result<ClosedGate, StoreError> {
     let parked = parked + if SIGNER_GATES.contains(&gate) { ready } else { 0 };
-    let Stored { reason, by, since } = codec::json(key, "gate", stored, "a closed gate")?;
+    let Stored { reason, by, since, block } = codec::json(key, "gate", stored, "a closed gate")?;
     let since = codec::parse(key, "since", &since, "unix milliseconds")?;
-    Ok(ClosedGate { gate: gate.to_owned(), reason, by, since, parked })
+    let block = codec::optional(key, "block", &block.unwrap_or_default(), "a block number")?;
+    Ok(ClosedGate { gate: gate.to_owned(), reason, by, since, parked, block })
 }

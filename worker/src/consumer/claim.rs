@@ -11,8 +11,8 @@ use crate::context::Context;
 use crate::gates;
 use crate::verdict::{self, Next};
 
-/// How long one blocking read lasts.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long one blocking read lasts, and so how long a shutdown may have to wait for it.
+const PATIENCE: Duration = Duration::from_secs(2);
 const AFTER_ERROR: Duration = Duration::from_millis(500);
 
 /// Claims and checks until shutdown.
@@ -170,7 +170,7 @@ async fn store_verdicts(
         }
     }
     for (gate, reason) in closed {
-        ctx.store.close_gate(gate.name(), &reason, &ctx.worker).await?;
+        ctx.store.close_gate_at(gate.name(), &reason, &ctx.worker, head.number).await?;
     }
     if !ready.is_empty() {
         report(

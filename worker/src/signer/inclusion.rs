@@ -1,7 +1,7 @@
 //! What a new block means for transactions that are not final: whether they are in a block, whether they need a push, and
 //! which gates open. Nothing here decides about money.
 
-use shared::ids::Nonce;
+use shared::ids::{BlockNumber, Nonce};
 use shared::tx::Inclusion;
 use shared::tx_state::TxState;
 
@@ -114,8 +114,7 @@ impl Leader {
             let name = gate.gate.as_str();
             let open = match Gate::ALL.into_iter().find(|known| known.name() == name) {
                 Some(known) => {
-                    let since =
-                        *self.closed.entry(known).or_insert((known.level(&conditions), head.number.get()));
+                    let since = self.closed_at(known, gate.block, head).await?;
                     let open = gates::may_open(known, since, &conditions, head.number.get());
                     if open {
                         self.closed.remove(&known);
@@ -130,10 +129,38 @@ impl Leader {
                 }
                 None => false,
             };
-            if open && self.ctx.store.open_gate(name, "the condition is over", &self.ctx.worker).await? {
+            let why = "the condition is over";
+            if open && self.ctx.store.open_gate_at(name, why, &self.ctx.worker, head.number).await? {
                 tracing::info!(gate = name, block = head.number.get(), "gate opened");
             }
         }
         Ok(())
+    }
+
+    /// At which level and block a gate closed. Whoever closed it told the block; the level is what the contracts say there,
+    /// and as good as nothing where no node knows any more: then the gate is tried at once.
+    async fn closed_at(
+        &mut self,
+        gate: Gate,
+        block: Option<BlockNumber>,
+        head: Head,
+    ) -> Result<(u128, u64), RoundError> {
+        let block = block.unwrap_or(head.number);
+        if let Some(known) = self.closed.get(&gate).filter(|(_, since)| *since == block.get()) {
+            return Ok(*known);
+        }
+        let conditions = async {
+            let then = self.ctx.chain.block_at(block).await?;
+            self.ctx.chain.conditions(self.ctx.signer(), then.hash).await
+        };
+        let level = match conditions.await {
+            Ok(conditions) => gate.level(&conditions),
+            Err(error) => {
+                tracing::debug!(gate = gate.name(), block = block.get(), %error, "the level at its closing is not known");
+                0
+            }
+        };
+        self.closed.insert(gate, (level, block.get()));
+        Ok((level, block.get()))
     }
 }

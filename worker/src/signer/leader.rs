@@ -109,7 +109,7 @@ pub(super) struct Leader {
     pub(super) open: BTreeMap<Nonce, OpenTx>,
     /// The contracts' conditions, and the block they were read at.
     pub(super) conditions: Option<(Head, Conditions)>,
-    /// Gates that this leader saw closed: the level and block at which they closed.
+    /// Gates of the contracts that are closed: the level they closed at, and the block.
     pub(super) closed: BTreeMap<Gate, (u128, u64)>,
     pub(super) last_head: Option<Head>,
     /// When the chain last answered, as far as this leader asked.
@@ -258,15 +258,15 @@ impl Leader {
         sum
     }
 
-    /// Closes a gate of the contracts, and remembers how bad it was.
+    /// Closes a gate of the contracts, as the newest conditions show it.
     pub(super) async fn close_gate(&mut self, gate: Gate, reason: &str) -> Result<(), RoundError> {
-        let (level, block) = match &self.conditions {
-            Some((head, conditions)) => (gate.level(conditions), head.number.get()),
-            None => (0, 0),
+        let (name, worker) = (gate.name(), &self.ctx.worker);
+        let closed = match &self.conditions {
+            Some((head, _)) => self.ctx.store.close_gate_at(name, reason, worker, head.number).await?,
+            None => self.ctx.store.close_gate(name, reason, worker).await?,
         };
-        self.closed.insert(gate, (level, block));
-        if self.ctx.store.close_gate(gate.name(), reason, &self.ctx.worker).await? {
-            tracing::warn!(gate = gate.name(), reason, "gate closed");
+        if closed {
+            tracing::warn!(gate = name, reason, "gate closed");
         }
         Ok(())
     }
