@@ -3,6 +3,7 @@
 //! CPU time is what the kernel charged to the relayers' processes; commands are everything that Redis ran, those inside
 //! scripts included; a wake-up is from a payment's acceptance to its claim, by Redis's clock.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -14,6 +15,8 @@ use crate::world::{Client, Mining, World};
 
 /// Clock ticks per second in `/proc/<pid>/stat`: fixed on Linux for user space.
 const TICKS: f64 = 100.0;
+/// How many commands are named.
+const SHOWN: usize = 12;
 /// Between two payments while wake-ups are measured.
 const APART: Duration = Duration::from_millis(50);
 
@@ -35,7 +38,7 @@ pub struct Options {
 }
 
 /// What was found.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Idle {
     pub relayers: usize,
     /// Share of one core, of the dearest relayer.
@@ -43,6 +46,8 @@ pub struct Idle {
     pub cpu_mean: f64,
     /// Redis commands per second and relayer.
     pub commands: f64,
+    /// The same by command, the most frequent first.
+    pub by_command: Vec<(String, f64)>,
     /// Milliseconds from acceptance to claim.
     pub wake_p50: u64,
     pub wake_p99: u64,
@@ -54,6 +59,9 @@ impl fmt::Display for Idle {
         writeln!(f, "{:<44}{:>9.2}%", "CPU per relayer, mean, of one core", self.cpu_mean * 100.0)?;
         writeln!(f, "{:<44}{:>9.2}%", "CPU per relayer, most, of one core", self.cpu_most * 100.0)?;
         writeln!(f, "{:<44}{:>10.2}", "Redis commands per second and relayer", self.commands)?;
+        for (command, rate) in self.by_command.iter().take(SHOWN) {
+            writeln!(f, "  {command:<42}{rate:>10.2}")?;
+        }
         writeln!(f, "{:<44}{:>7} ms", "from acceptance to claim, p50", self.wake_p50)?;
         write!(f, "{:<44}{:>7} ms", "from acceptance to claim, p99", self.wake_p99)
     }
@@ -82,10 +90,17 @@ pub async fn measure(options: &Options) -> Result<Idle> {
     client.wait_for(&job, &["done"], Duration::from_secs(60)).await?;
 
     let pids: Vec<i32> = world.relayers.iter_mut().map(|relayer| relayer.process().pid().as_raw()).collect();
-    let (began, cpu, commands) = (Instant::now(), cpu_of(&pids)?, commands(&world).await?);
+    let (began, cpu, commands) = (Instant::now(), cpu_of(&pids)?, calls(&world).await?);
     sleep(Duration::from_secs(options.seconds)).await;
     let (took, cpu_after) = (began.elapsed().as_secs_f64(), cpu_of(&pids)?);
-    let commands = self::commands(&world).await? - commands;
+    let per_relayer = |calls: u64| calls as f64 / took / options.relayers as f64;
+    let mut by_command: Vec<(String, f64)> = calls(&world)
+        .await?
+        .into_iter()
+        .map(|(name, after)| (per_relayer(after - commands.get(&name).unwrap_or(&0)), name))
+        .map(|(rate, name)| (name, rate))
+        .collect();
+    by_command.sort_by(|a, b| b.1.total_cmp(&a.1));
     let shares: Vec<f64> =
         cpu.iter().zip(&cpu_after).map(|(before, after)| (after - before) / took).collect();
 
@@ -95,7 +110,8 @@ pub async fn measure(options: &Options) -> Result<Idle> {
         relayers: options.relayers,
         cpu_most: shares.iter().copied().fold(0.0, f64::max),
         cpu_mean: shares.iter().sum::<f64>() / shares.len() as f64,
-        commands: commands as f64 / took / options.relayers as f64,
+        commands: by_command.iter().map(|(_, rate)| rate).sum(),
+        by_command,
         wake_p50: wakes[wakes.len() / 2],
         wake_p99: wakes[wakes.len() * 99 / 100],
     })
@@ -130,6 +146,18 @@ fn cpu_of(pids: &[i32]) -> Result<Vec<f64>> {
         Ok((ticks(11)? + ticks(12)?) / TICKS)
     };
     pids.iter().map(used).collect()
+}
+
+/// How often each command was run, also inside scripts.
+async fn calls(world: &World) -> Result<BTreeMap<String, u64>> {
+    let info = world.redis.cli(&["INFO", "commandstats"]).await?;
+    let stats = info.lines().filter_map(|line| line.trim().strip_prefix("cmdstat_")?.split_once(":calls="));
+    stats
+        .map(|(name, rest)| {
+            let calls = rest.split(',').next().unwrap_or_default();
+            Ok((name.to_owned(), calls.parse().context("INFO commandstats")?))
+        })
+        .collect()
 }
 
 /// Everything that the server ran, also inside scripts.
