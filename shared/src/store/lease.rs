@@ -64,6 +64,16 @@ impl Store {
         Ok(Acquisition::HeldBy { value: text(1)?, remaining })
     }
 
+    /// For how much longer the lease is held; `None` when nobody holds it. One plain command: followers ask often.
+    pub async fn lease_remaining(&self) -> Result<Option<Duration>, StoreError> {
+        let remaining: i64 = redis::cmd("PTTL")
+            .arg(self.keys.lease())
+            .query_async(&mut self.hot.clone())
+            .await
+            .map_err(|source| StoreError::Redis { operation: "lease remaining", source })?;
+        Ok(u64::try_from(remaining).ok().map(Duration::from_millis))
+    }
+
     /// Extends the lease; `false` when it is not ours any more.
     pub async fn renew_lease(&self, fence: &Fence, ttl: Duration) -> Result<bool, StoreError> {
         let args = Args::new().arg(fence).arg(ttl.as_millis());

@@ -59,21 +59,27 @@ pub async fn run(ctx: Context) {
 async fn run_follower(ctx: &Context) -> Result<Option<(Fence, LeaseKeeper)>, StoreError> {
     let mut changes = ctx.store.watch_lease().await?;
     while !ctx.shutdown.is_cancelled() {
-        let sent_at = ctx.clock.monotonic();
-        match ctx.store.acquire_lease(&ctx.boot, ctx.config.lease.ttl).await? {
-            Acquisition::Taken { fence, term } => {
-                if let Some(keeper) = LeaseKeeper::start(ctx, &fence, term, sent_at) {
-                    return Ok(Some((fence, keeper)));
+        let remaining = match ctx.store.lease_remaining().await? {
+            Some(remaining) => remaining,
+            None => {
+                let sent_at = ctx.clock.monotonic();
+                match ctx.store.acquire_lease(&ctx.boot, ctx.config.lease.ttl).await? {
+                    Acquisition::Taken { fence, term } => {
+                        let keeper = LeaseKeeper::start(ctx, &fence, term, sent_at);
+                        if let Some(keeper) = keeper {
+                            return Ok(Some((fence, keeper)));
+                        }
+                        continue;
+                    }
+                    Acquisition::HeldBy { remaining, .. } => remaining,
                 }
             }
-            Acquisition::HeldBy { remaining, .. } => {
-                // A release wakes us at once; an expiry tells nobody, so the remaining time is our alarm clock.
-                let patience = remaining.clamp(Duration::from_millis(10), ctx.config.lease.ttl);
-                tokio::select! {
-                    changed = changes.changed(patience) => changed?,
-                    () = ctx.shutdown.cancelled() => {}
-                }
-            }
+        };
+        // A release wakes us at once; an expiry tells nobody, so the remaining time is our alarm clock.
+        let patience = remaining.clamp(Duration::from_millis(10), ctx.config.lease.ttl);
+        tokio::select! {
+            changed = changes.changed(patience) => changed?,
+            () = ctx.shutdown.cancelled() => {}
         }
     }
     Ok(None)
