@@ -40,7 +40,12 @@ pub fn chain(config: &Config, relayer: Address, metrics: RpcMetrics) -> anyhow::
 pub fn heads(config: &Config) -> HeadsConfig {
     // A malformed WebSocket address costs nothing but speed; the configuration refused it already.
     let websocket = config.wss_url.as_ref().and_then(|url| url.expose().parse().ok());
-    HeadsConfig { websocket, poll: config.poll_every, ..HeadsConfig::default() }
+    HeadsConfig {
+        websocket,
+        chain_id: Some(config.chain_id),
+        poll: config.poll_every,
+        ..HeadsConfig::default()
+    }
 }
 
 fn parse(url: &str, name: &str, n: usize) -> anyhow::Result<crate::chain::alloy::Url> {

@@ -104,16 +104,29 @@ impl<T> Judged<T> {
     }
 }
 
-/// Below which nonce every nonce is consumed at the block `deep`. `seen`: in which canonical blocks receipts of our own
-/// attempts are, by nonce. Nonces are consumed in order, so a receipt proves its own nonce and all below it consumed as of
-/// its block, and its own and all above it not consumed before.
-pub fn consumed(answers: &Answers<Nonce>, seen: &[(Nonce, BlockNumber)], deep: BlockNumber) -> Judged<Nonce> {
-    let Answers::Two(one, other) = answers else {
-        return Judged::agreed(answers.iter().map(|said| said.answer).fold(Nonce::new(0), Nonce::max));
+/// How far an account's nonces are consumed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Consumed {
+    /// Every nonce below it is.
+    pub below: Nonce,
+    /// No nonce from it on is. In between, nothing is decided yet.
+    pub free_from: Nonce,
+}
+
+/// How far nonces are consumed at the block `deep`. `seen`: in which canonical blocks receipts of our own attempts are, by
+/// nonce. Nonces are consumed in order, so a receipt proves its own nonce and all below it consumed as of its block, and its
+/// own and all above it not consumed before.
+pub fn consumed(
+    answers: &Answers<Nonce>,
+    seen: &[(Nonce, BlockNumber)],
+    deep: BlockNumber,
+) -> Judged<Consumed> {
+    let (one, other) = match answers {
+        Answers::Two(one, other) if one.answer != other.answer => (one, other),
+        Answers::Alone(said) | Answers::Two(said, _) => {
+            return Judged::agreed(Consumed { below: said.answer, free_from: said.answer });
+        }
     };
-    if one.answer == other.answer {
-        return Judged::agreed(one.answer);
-    }
     let consumed = seen.iter().filter(|(_, block)| *block <= deep).map(|(nonce, _)| nonce.next()).max();
     let free = seen.iter().filter(|(_, block)| *block > deep).map(|(nonce, _)| *nonce).min();
     let (low, high) = if one.answer < other.answer { (one, other) } else { (other, one) };
@@ -124,7 +137,9 @@ pub fn consumed(answers: &Answers<Nonce>, seen: &[(Nonce, BlockNumber)], deep: B
     if free.is_some_and(|free| high.answer > free) {
         refuted.push(high.endpoint.clone());
     }
-    Judged { verdict: consumed.map_or(low.answer, |consumed| consumed.max(low.answer)), refuted }
+    let below = consumed.map_or(low.answer, |consumed| consumed.max(low.answer));
+    let free_from = free.map_or(high.answer, |free| free.min(high.answer)).max(below);
+    Judged { verdict: Consumed { below, free_from }, refuted }
 }
 
 /// What the contracts' state says about one job.

@@ -27,41 +27,41 @@ fn names(refuted: &[Arc<str>]) -> Vec<&str> {
     refuted.iter().map(|name| &**name).collect()
 }
 
-fn judged(answers: &Answers<Nonce>, receipts: &[(u64, u64)]) -> (u64, Vec<String>) {
+/// Below which nonce all are consumed, from which on none is, and who is refuted.
+fn judged(answers: &Answers<Nonce>, receipts: &[(u64, u64)]) -> (u64, u64, String) {
     let judged = consumed(answers, &seen(receipts), DEEP);
-    (judged.verdict.get(), names(&judged.refuted).into_iter().map(str::to_owned).collect())
+    (judged.verdict.below.get(), judged.verdict.free_from.get(), names(&judged.refuted).join(" "))
 }
 
 #[test]
 fn equal_nonces_and_a_lone_nonce_count_as_they_are() {
-    assert_eq!(judged(&nonces(7, 7), &[]), (7, vec![]));
-    assert_eq!(judged(&Answers::Alone(said("one", Nonce::new(7))), &[]), (7, vec![]));
+    assert_eq!(judged(&nonces(7, 7), &[]), (7, 7, String::new()));
+    assert_eq!(judged(&Answers::Alone(said("one", Nonce::new(7))), &[]), (7, 7, String::new()));
 }
 
 #[test]
-fn a_nonce_that_one_alone_calls_consumed_is_not() {
-    assert_eq!(judged(&nonces(9, 7), &[]), (7, vec![]));
-    assert_eq!(judged(&nonces(7, 9), &[]), (7, vec![]));
+fn a_nonce_that_one_alone_calls_consumed_is_not_and_not_free_either() {
+    assert_eq!(judged(&nonces(9, 7), &[]), (7, 9, String::new()));
+    assert_eq!(judged(&nonces(7, 9), &[]), (7, 9, String::new()));
 }
 
 #[test]
 fn a_receipt_at_or_below_the_deep_block_proves_its_nonce_and_all_below_and_refutes_the_lower_answer() {
-    assert_eq!(judged(&nonces(5, 9), &[(7, 100)]), (8, vec!["one".into()]));
-    assert_eq!(judged(&nonces(9, 5), &[(8, 90), (6, 80)]), (9, vec!["other".into()]));
+    assert_eq!(judged(&nonces(5, 9), &[(7, 100)]), (8, 9, "one".into()));
+    assert_eq!(judged(&nonces(9, 5), &[(8, 90), (6, 80)]), (9, 9, "other".into()));
 }
 
 #[test]
 fn a_receipt_above_the_deep_block_proves_nothing_consumed_and_refutes_the_higher_answer() {
-    assert_eq!(judged(&nonces(7, 9), &[(7, 101)]), (7, vec!["other".into()]));
-    assert_eq!(judged(&nonces(7, 9), &[(8, 101)]), (7, vec!["other".into()]));
+    assert_eq!(judged(&nonces(7, 9), &[(7, 101)]), (7, 7, "other".into()));
+    assert_eq!(judged(&nonces(7, 9), &[(8, 101)]), (7, 8, "other".into()));
     // Of a nonce that nobody called consumed it proves nothing against anybody.
-    assert_eq!(judged(&nonces(7, 9), &[(9, 101)]), (7, vec![]));
+    assert_eq!(judged(&nonces(7, 9), &[(9, 101)]), (7, 9, String::new()));
 }
 
 #[test]
 fn both_can_be_refuted_at_once() {
-    let (verdict, refuted) = judged(&nonces(5, 9), &[(6, 100), (7, 101)]);
-    assert_eq!((verdict, refuted.len()), (7, 2));
+    assert_eq!(judged(&nonces(5, 9), &[(6, 100), (7, 101)]), (7, 7, "one other".into()));
 }
 
 fn claims(one: Option<u64>, other: Option<u64>) -> Answers<Option<BlockNumber>> {

@@ -186,13 +186,10 @@ impl Chain for AlloyChain {
         if asked.iter().any(|endpoint| !endpoint.is_slow()) {
             asked.retain(|endpoint| !endpoint.is_slow());
         }
-        let answers = self.pool.ask_all(&asked, Some(GRACE), ask).await;
-        let heads = answers.iter().filter_map(|(_, head)| head.as_ref().ok());
+        let heads = self.pool.survey(&asked, Some(GRACE), ask).await?.into_iter().map(|(_, head)| head);
         // Of equals the first: `max_by_key` would take the last.
-        match heads.copied().reduce(|best, head| if head.number > best.number { head } else { best }) {
-            Some(head) => Ok(head),
-            None => self.read(ask).await,
-        }
+        let highest = heads.reduce(|best, head| if head.number > best.number { head } else { best });
+        highest.ok_or_else(|| self.pool.nobody())
     }
 
     async fn block_at(&self, number: BlockNumber) -> Result<Head, ChainError> {
@@ -218,21 +215,15 @@ impl Chain for AlloyChain {
         let ask = |endpoint: Arc<Endpoint>| async move {
             endpoint.nonce(account, json!("latest"), At::Latest).await
         };
-        let answers = self.pool.ask_all(&self.pool.choice(), Some(GRACE), ask).await;
-        match NonceRange::of(answers.into_iter().filter_map(|(_, nonce)| nonce.ok())) {
-            Some(range) => Ok(range),
-            None => self.read(ask).await.map(|nonce| NonceRange { lowest: nonce, highest: nonce }),
-        }
+        let answers = self.pool.survey(&self.pool.choice(), Some(GRACE), ask).await?;
+        NonceRange::of(answers.into_iter().map(|(_, nonce)| nonce)).ok_or_else(|| self.pool.nobody())
     }
 
     async fn takeover_nonces(&self, account: Address) -> Result<AccountNonces, ChainError> {
         let ask = |endpoint: Arc<Endpoint>| async move { endpoint.nonces(account).await };
-        let answers = self.pool.ask_all(&self.pool.choice(), None, ask).await;
-        let answers: Vec<_> = answers.into_iter().filter_map(|(_, nonces)| nonces.ok()).collect();
-        match AccountNonces::cautious(&answers) {
-            Some(nonces) => Ok(nonces),
-            None => self.read(ask).await,
-        }
+        let answers = self.pool.survey(&self.pool.choice(), None, ask).await?;
+        let answers: Vec<_> = answers.into_iter().map(|(_, nonces)| nonces).collect();
+        AccountNonces::cautious(&answers).ok_or_else(|| self.pool.nobody())
     }
 
     async fn conditions(&self, signer: Address, at: Hash32) -> Result<Conditions, ChainError> {
@@ -296,18 +287,8 @@ impl Chain for AlloyChain {
     async fn events_in(&self, block: Hash32) -> Result<Vec<Said<Vec<ChainEvent>>>, ChainError> {
         let (contracts, filter) = (self.contracts().await?, LogFilter::Block(block));
         let ask = |endpoint: Arc<Endpoint>| async move { endpoint.logs(&contracts, &filter).await };
-        let mut said = Vec::new();
-        let mut first_error = None;
-        for (endpoint, answer) in self.pool.ask_all(&self.pool.choice(), None, ask).await {
-            match answer {
-                Ok(answer) => said.push(Said { endpoint: endpoint.name().clone(), answer }),
-                Err(error) => _ = first_error.get_or_insert(error),
-            }
-        }
-        match first_error {
-            Some(error) if said.is_empty() => Err(error),
-            _ => Ok(said),
-        }
+        let answers = self.pool.survey(&self.pool.choice(), None, ask).await?.into_iter();
+        Ok(answers.map(|(endpoint, answer)| Said { endpoint: endpoint.name().clone(), answer }).collect())
     }
 
     async fn receipt(&self, tx: Hash32) -> Result<Option<ReceiptView>, ChainError> {

@@ -9,7 +9,8 @@ use alloy::primitives::Bytes;
 use tokio::time::Instant;
 
 use super::health::Rank;
-use super::pool::{Pool, Running};
+use super::pool::Pool;
+use super::stragglers::Running;
 use super::{ChainError, SendOutcome};
 
 /// How long the others have to take the bytes once one endpoint has them.

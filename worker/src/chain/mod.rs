@@ -19,6 +19,7 @@ mod questions;
 mod reader;
 mod simulate;
 mod standing;
+mod stragglers;
 mod waves;
 mod wire;
 

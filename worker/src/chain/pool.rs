@@ -1,43 +1,32 @@
 //! Several endpoints: who is asked, in which order, and how long anybody is waited for.
 //!
 //! Invariants: an endpoint on another chain is asked nothing; a silent one holds up a read for a fraction of its deadline
-//! only, because the next is asked beside it; what is still unanswered when nobody waits for it any more is followed to
-//! its end by the watch, so that silence is found out.
+//! only, because the next is asked beside it.
 
-use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 use shared::ids::BlockNumber;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::ChainError;
 use super::agree::{Answers, Said};
 use super::endpoint::Endpoint;
 use super::health::{self, Rank};
-use super::standing::Overdue;
+use super::stragglers::{Running, Straggler};
 use crate::metrics::RpcMetrics;
 
 /// The part of a deadline after which the next endpoint is asked beside a silent one.
 const HEDGE: u32 = 4;
 const LONGEST_HEDGE: Duration = Duration::from_secs(1);
-/// Unanswered questions that are followed to their end at most; what exceeds it is forgotten.
-const STRAGGLERS: usize = 256;
-/// How often the watch looks for endpoints that are due for a probe.
-const TICK: Duration = Duration::from_millis(100);
-
-type Straggler = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 pub(super) struct Pool {
     /// Never empty.
-    endpoints: Vec<Arc<Endpoint>>,
+    pub(super) endpoints: Vec<Arc<Endpoint>>,
     hedge: Duration,
     /// To the watch; not there where none runs.
-    stragglers: OnceLock<mpsc::Sender<Straggler>>,
+    pub(super) stragglers: OnceLock<mpsc::Sender<Straggler>>,
     metrics: RpcMetrics,
 }
 
@@ -174,6 +163,48 @@ impl Pool {
         answers
     }
 
+    /// What is left to do when none of `asked` had an answer: the others, or else `error`.
+    pub(super) async fn fall_back<T, F>(
+        &self,
+        asked: &[Arc<Endpoint>],
+        error: Option<ChainError>,
+        question: impl Fn(Arc<Endpoint>) -> F,
+    ) -> Result<(Arc<Endpoint>, T), ChainError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, ChainError>> + Send + 'static,
+    {
+        let is_new = |one: &Arc<Endpoint>| !asked.iter().any(|was| Arc::ptr_eq(was, one));
+        let rest: Vec<_> = self.order().into_iter().filter(is_new).collect();
+        let search = self.search(&rest, question, |_| true).await;
+        search.found.ok_or_else(|| error.or(search.error).unwrap_or_else(|| self.nobody()))
+    }
+
+    /// What all that do not fail say within `grace` of the first, never nothing: see [`Self::ask_all`].
+    pub(super) async fn survey<T, F>(
+        &self,
+        asked: &[Arc<Endpoint>],
+        grace: Option<Duration>,
+        question: impl Fn(Arc<Endpoint>) -> F,
+    ) -> Result<Vec<(Arc<Endpoint>, T)>, ChainError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, ChainError>> + Send + 'static,
+    {
+        let mut answers = Vec::with_capacity(asked.len());
+        let mut first_error = None;
+        for (endpoint, answer) in self.ask_all(asked, grace, &question).await {
+            match answer {
+                Ok(answer) => answers.push((endpoint, answer)),
+                Err(error) => _ = first_error.get_or_insert(error),
+            }
+        }
+        if answers.is_empty() {
+            answers.push(self.fall_back(asked, first_error, question).await?);
+        }
+        Ok(answers)
+    }
+
     /// The answers of two endpoints that do not fail, where there are two; otherwise whoever has one.
     pub(super) async fn opinions<T, F>(
         &self,
@@ -201,15 +232,7 @@ impl Pool {
             }
         }
         if answers.is_empty() {
-            // Those that fail may know what the others do not.
-            let rest: Vec<_> = self
-                .order()
-                .into_iter()
-                .filter(|one| !asked.iter().any(|was| Arc::ptr_eq(was, one)))
-                .collect();
-            let search = self.search(&rest, question, |_| true).await;
-            answers.extend(search.found);
-            first_error = first_error.or(search.error);
+            answers.push(self.fall_back(&asked, first_error, question).await?);
         }
         answers.sort_by_key(|(endpoint, _)| endpoint.position());
         let mut said =
@@ -217,7 +240,7 @@ impl Pool {
         match (said.next(), said.next()) {
             (Some(one), Some(other)) => Ok(Answers::Two(one, other)),
             (Some(one), None) => Ok(Answers::Alone(one)),
-            (None, _) => Err(first_error.unwrap_or_else(|| self.nobody())),
+            (None, _) => Err(self.nobody()),
         }
     }
 
@@ -244,103 +267,6 @@ impl Pool {
             endpoint: names.join(","),
             method: "any",
             detail: "every endpoint is on another chain".to_owned(),
-        }
-    }
-
-    /// Hands questions that nobody waits for any more to the watch.
-    pub(super) fn leave<T: Send + 'static>(&self, mut running: Running<T>) {
-        let (Some(watch), false) = (self.stragglers.get(), running.is_empty()) else { return };
-        let mut overdue: Vec<Overdue> = running.asked.drain(..).map(Overdue::new).collect();
-        let follow = async move {
-            while let Some((endpoint, _)) = running.next().await {
-                overdue.retain(|overdue| !overdue.is_of(&endpoint));
-            }
-        };
-        // A full watch forgets the question, and with it that it is overdue.
-        let _ = watch.try_send(Box::pin(follow));
-    }
-
-    /// Follows what nobody waits for any more, and probes endpoints: those that fail, after their pause, and all of them
-    /// now and then, for their chain id. Ends only by `cancel`.
-    pub(super) async fn watch(&self, cancel: CancellationToken) {
-        let (out, mut stragglers) = mpsc::channel(STRAGGLERS);
-        if self.stragglers.set(out).is_err() {
-            return cancel.cancelled().await;
-        }
-        let mut running: FuturesUnordered<Straggler> = FuturesUnordered::new();
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = cancel.cancelled() => return,
-                Some(straggler) = stragglers.recv(), if running.len() < STRAGGLERS => running.push(straggler),
-                Some(()) = running.next() => {}
-                _ = tick.tick() => {
-                    let (now, best) = (Instant::now(), self.best_head());
-                    for endpoint in &self.endpoints {
-                        if endpoint.health().is_probe_due(now) {
-                            endpoint.health().probe_sent(now);
-                            let endpoint = endpoint.clone();
-                            running.push(Box::pin(async move { endpoint.probe(best).await }));
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-type Asked<T> = (Arc<Endpoint>, Result<T, ChainError>);
-
-/// Questions that are on their way.
-pub(super) struct Running<T> {
-    futures: FuturesUnordered<Pin<Box<dyn Future<Output = Asked<T>> + Send>>>,
-    /// Who has not answered yet.
-    asked: Vec<Arc<Endpoint>>,
-}
-
-impl<T: Send + 'static> Running<T> {
-    pub(super) fn new() -> Self {
-        Self { futures: FuturesUnordered::new(), asked: Vec::new() }
-    }
-
-    pub(super) fn start(
-        &mut self,
-        endpoint: &Arc<Endpoint>,
-        question: impl Future<Output = Result<T, ChainError>> + Send + 'static,
-    ) {
-        self.asked.push(endpoint.clone());
-        let endpoint = endpoint.clone();
-        self.futures.push(Box::pin(async move { (endpoint, question.await) }));
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.futures.is_empty()
-    }
-
-    fn len(&self) -> usize {
-        self.futures.len()
-    }
-
-    /// Who has not answered yet.
-    pub(super) fn unanswered(&self) -> &[Arc<Endpoint>] {
-        &self.asked
-    }
-
-    /// The next answer; `None` when there is nothing to wait for.
-    pub(super) async fn next(&mut self) -> Option<Asked<T>> {
-        let answered = self.futures.next().await?;
-        if let Some(at) = self.asked.iter().position(|endpoint| Arc::ptr_eq(endpoint, &answered.0)) {
-            self.asked.swap_remove(at);
-        }
-        Some(answered)
-    }
-
-    /// [`Self::next`], waited for until `until` where that is set.
-    pub(super) async fn next_until(&mut self, until: Option<Instant>) -> Option<Asked<T>> {
-        match until {
-            None => self.next().await,
-            Some(until) => tokio::time::timeout_at(until, self.next()).await.ok().flatten(),
         }
     }
 }

@@ -12,7 +12,7 @@ use shared::job::Payload;
 use shared::store::Brief;
 
 use super::leader::{Leader, RoundError};
-use crate::chain::agree::{self, Settled};
+use crate::chain::agree::{self, Consumed, Settled};
 use crate::chain::{Answers, ChainEvent, ChainEventKind, Head, NonceRange, Said};
 
 /// How far back the event of a disputed registration is looked for. One call.
@@ -42,19 +42,20 @@ impl Leader {
         let answers = self.ctx.chain.nonce_at(self.ctx.signer(), deep.hash).await?;
         let range = NonceRange::of(answers.iter().map(|said| said.answer));
         let Some(NonceRange { lowest, highest }) = range.filter(|range| range.lowest < range.highest) else {
-            return Ok(agree::consumed(&answers, &[], deep.number).verdict);
+            return Ok(agree::consumed(&answers, &[], deep.number).verdict.below);
         };
         let seen = self.receipts_between(lowest, highest).await;
         let judged = agree::consumed(&answers, &seen, deep.number);
         self.blame(&judged.refuted, "the account's nonce at a deep block");
-        if self.open.range(judged.verdict..highest).next().is_some() {
+        let Consumed { below, free_from } = judged.verdict;
+        if self.open.range(below..free_from).next().is_some() {
             self.ctx.metrics.rpc_undecided.inc();
             tracing::warn!(
-                block.number = deep.number.get(), said = %who_said(&answers), nonce = judged.verdict.get(),
+                block.number = deep.number.get(), said = %who_said(&answers), nonce = below.get(),
                 "endpoints contradict each other about the account's nonce; what only one calls consumed stays open"
             );
         }
-        Ok(judged.verdict)
+        Ok(below)
     }
 
     /// In which canonical blocks our own attempts at the open nonces of `from..to` are. What cannot be read is not there.
