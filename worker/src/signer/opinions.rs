@@ -4,6 +4,7 @@
 //! A proof is something that the chain itself recorded: a receipt of one of our attempts, or an event of our contracts, in a
 //! block that both endpoints call canonical.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -180,14 +181,13 @@ impl Leader {
 
     /// The events of the canonical block at this height. What cannot be read is not there.
     async fn shown_in<'a>(&self, block: BlockNumber, proofs: &'a mut Proofs) -> &'a Shown {
-        if !proofs.shown.contains_key(&block) {
-            let shown = match self.canonical(block).await {
+        match proofs.shown.entry(block) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(match self.canonical(block).await {
                 Some(hash) => self.ctx.chain.events_in(hash).await.unwrap_or_default(),
                 None => Shown::default(),
-            };
-            proofs.shown.insert(block, shown);
+            }),
         }
-        &proofs.shown[&block]
     }
 
     /// Adds the events of payments that the contract names a block for and that `events` lacks: another transaction made
