@@ -15,6 +15,7 @@ use shared::job::{Failure, FailureClass, Kind};
 use shared::money::{Sge, Usdc};
 use shared::store::{ClosedGate, Departure, Exit, Stats};
 
+use crate::chain::health::Fault;
 use crate::chain::{Conditions, TokenRoom};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -55,6 +56,18 @@ pub struct ByOutcome {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ByHolder {
     pub holder: String,
+}
+
+/// Host and port of an endpoint, never more of its url.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByEndpoint {
+    pub endpoint: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByFault {
+    pub endpoint: String,
+    pub kind: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -119,6 +132,12 @@ metrics! {
     cancels: [Counter] = "cancels", "Cancels journaled";
     nonce_errors: [Counter] = "nonce_errors", "Answers of nodes that contradict the journal's nonces";
     rpc_errors: [Counter] = "rpc_errors", "Questions to nodes without a usable answer";
+    rpc_up: [Family<ByEndpoint, IntGauge>] = "rpc_up", "1 while the endpoint is on the right chain and does not fail";
+    rpc_lag: [Family<ByEndpoint, IntGauge>] = "rpc_lag_blocks", "Blocks by which the endpoint was behind the best head when last asked";
+    rpc_faults: [Family<ByFault, Counter>] = "rpc_endpoint_errors", "Questions that the endpoint failed, by kind";
+    rpc_refuted: [Family<ByEndpoint, Counter>] = "rpc_disagreements", "Answers of the endpoint that the chain's own records refute";
+    rpc_alone: [Counter] = "rpc_lone_verdicts", "Verdicts on money that rest on one endpoint because no second one could be asked";
+    rpc_undecided: [Counter] = "rpc_undecided", "Verdicts on money put off to the next block because endpoints disagree";
     redis_errors: [Counter] = "redis_errors", "Commands to Redis without a usable answer";
     disagreements: [Counter] = "reconcile_mismatches", "Jobs whose amounts differ from the chain's event";
     poisoned: [Counter] = "jobs_poisoned", "Jobs dead-lettered because their workers kept dying";
@@ -145,7 +164,55 @@ metrics! {
     window_left: [Family<ByToken, FloatGauge>] = "window_left_tokens", "What the rolling window has left, in whole tokens";
 }
 
+/// What is told of each endpoint. Clones share the figures.
+#[derive(Debug, Clone, Default)]
+pub struct RpcMetrics {
+    up: Family<ByEndpoint, IntGauge>,
+    lag: Family<ByEndpoint, IntGauge>,
+    faults: Family<ByFault, Counter>,
+    refuted: Family<ByEndpoint, Counter>,
+    pub alone: Counter,
+}
+
+impl RpcMetrics {
+    /// What has not happened yet is zero, not absent.
+    pub fn begin(&self, endpoint: &str) {
+        self.state(endpoint, true, 0);
+        for fault in Fault::ALL {
+            self.faults
+                .get_or_create(&ByFault { endpoint: endpoint.to_owned(), kind: fault.name() })
+                .inc_by(0);
+        }
+        self.refuted.get_or_create(&ByEndpoint { endpoint: endpoint.to_owned() }).inc_by(0);
+    }
+
+    pub fn state(&self, endpoint: &str, up: bool, lag: u64) {
+        let label = ByEndpoint { endpoint: endpoint.to_owned() };
+        self.up.get_or_create(&label).set(i64::from(up));
+        self.lag.get_or_create(&label).set(i64::try_from(lag).unwrap_or(i64::MAX));
+    }
+
+    pub fn failed(&self, endpoint: &str, fault: Fault) {
+        self.faults.get_or_create(&ByFault { endpoint: endpoint.to_owned(), kind: fault.name() }).inc();
+    }
+
+    pub fn disagreed(&self, endpoint: &str) {
+        self.refuted.get_or_create(&ByEndpoint { endpoint: endpoint.to_owned() }).inc();
+    }
+}
+
 impl Metrics {
+    /// The part that the chain client writes.
+    pub fn rpc(&self) -> RpcMetrics {
+        RpcMetrics {
+            up: self.rpc_up.clone(),
+            lag: self.rpc_lag.clone(),
+            faults: self.rpc_faults.clone(),
+            refuted: self.rpc_refuted.clone(),
+            alone: self.rpc_alone.clone(),
+        }
+    }
+
     /// What has not happened yet is zero, not absent.
     fn show_zeros(&self) {
         for class in FailureClass::ALL {
@@ -284,6 +351,26 @@ fn classic(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_endpoint_is_shown_by_name_with_every_kind_of_fault_from_the_start() {
+        let metrics = Metrics::new();
+        let rpc = metrics.rpc();
+        rpc.begin("node.example:8545");
+        rpc.failed("node.example:8545", Fault::RateLimited);
+        rpc.state("node.example:8545", false, 7);
+        rpc.disagreed("node.example:8545");
+        let text = metrics.encode();
+        let shows = |line: &str| assert!(text.lines().any(|found| found == line), "no `{line}` in\n{text}");
+        for fault in Fault::ALL {
+            let count = u8::from(fault == Fault::RateLimited);
+            let (name, kind) = ("ail_rpc_endpoint_errors_total", fault.name());
+            shows(&format!("{name}{{endpoint=\"node.example:8545\",kind=\"{kind}\"}} {count}"));
+        }
+        shows("ail_rpc_up{endpoint=\"node.example:8545\"} 0");
+        shows("ail_rpc_lag_blocks{endpoint=\"node.example:8545\"} 7");
+        shows("ail_rpc_disagreements_total{endpoint=\"node.example:8545\"} 1");
+    }
 
     #[test]
     fn counters_are_named_as_their_samples_and_each_class_is_there_from_the_start() {

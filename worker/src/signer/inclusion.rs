@@ -7,21 +7,22 @@ use shared::tx_state::TxState;
 
 use super::fees;
 use super::leader::{Leader, RoundError};
-use crate::chain::{ChainEventKind, Gate, Head, ReceiptView};
+use crate::chain::{ChainEventKind, Gate, Head, NonceRange, ReceiptView};
 use crate::gates;
 
 impl Leader {
     /// Shows which open transactions are in a block. Display and release of waiting payouts only: no money is decided.
-    /// Returns the account nonce at the head.
+    /// Returns the account nonce at the head, below which everything is consumed whichever endpoint is asked.
     pub(super) async fn note_inclusions(&mut self, head: Head) -> Result<Nonce, RoundError> {
         let reorganised = self.last_head.is_some_and(|last| {
             head.number <= last.number || (head.number == last.number.next() && head.parent != last.hash)
         });
-        let latest = self.ctx.chain.nonce_latest(self.ctx.signer()).await?;
+        let NonceRange { lowest, highest } = self.ctx.chain.nonce_latest(self.ctx.signer()).await?;
         let open: Vec<Nonce> = self.open.keys().copied().collect();
         for nonce in open {
             let known = self.open[&nonce].record.inclusion;
-            if nonce >= latest {
+            // Where endpoints differ, receipts tell: one endpoint may be behind, or wrong.
+            if nonce >= highest {
                 if known.is_some() {
                     self.note(nonce, None).await?;
                 }
@@ -32,14 +33,19 @@ impl Leader {
             }
             let hashes: Vec<_> =
                 self.open[&nonce].record.attempts.iter().rev().map(|attempt| attempt.hash).collect();
+            let mut found = false;
             for hash in hashes {
                 if let Some(receipt) = self.ctx.chain.receipt(hash).await? {
                     self.on_receipt(nonce, known, &receipt).await?;
+                    found = true;
                     break;
                 }
             }
+            if known.is_some() && !found && nonce >= lowest {
+                self.note(nonce, None).await?;
+            }
         }
-        Ok(latest)
+        Ok(lowest)
     }
 
     async fn on_receipt(

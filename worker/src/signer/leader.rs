@@ -54,6 +54,9 @@ pub(super) enum RoundError {
     /// The contract says that it was paid, and no node shows the event that says how much.
     #[error("the payment of job {0} has no event yet")]
     Unexplained(JobId),
+    /// The nonce is consumed, and no node shows by which transaction.
+    #[error("no node has a receipt for nonce {0} yet")]
+    NoReceipt(Nonce),
 }
 
 impl RoundError {
@@ -69,6 +72,8 @@ pub(super) struct OpenTx {
     /// The head at which its newest attempt was last handed to the nodes.
     pub(super) sent_at: Option<BlockNumber>,
     pub(super) wants: Wants,
+    /// The deep block since which it is consumed without a receipt.
+    pub(super) unseen_since: Option<BlockNumber>,
 }
 
 /// What the nodes' answers to the newest attempt ask for.

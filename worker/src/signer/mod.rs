@@ -15,6 +15,7 @@ pub mod gas;
 mod inclusion;
 mod leader;
 mod lease_keeper;
+mod opinions;
 pub mod pack;
 pub mod recover;
 mod resend;
