@@ -218,3 +218,13 @@ async fn a_condition_seen_before_the_block_that_opened_the_gate_does_not_close_i
     assert!(world.store.closed_gates().await.unwrap().is_empty());
     assert!(close(12).await.unwrap());
 }
+
+#[tokio::test]
+async fn a_gate_that_closed_without_a_block_learns_it_from_the_next_who_sees_its_condition() {
+    let (_redis, world) = support::start().await;
+    assert!(world.store.close_gate("float", "low", "leader").await.unwrap());
+    assert_eq!(world.store.closed_gates().await.unwrap()[0].block, None);
+    let block = shared::ids::BlockNumber::new(7);
+    assert!(!world.store.close_gate_at("float", "low", "worker", block).await.unwrap());
+    assert_eq!(world.store.closed_gates().await.unwrap()[0].block, Some(block));
+}

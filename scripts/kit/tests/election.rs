@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use kit::world::contracts::RELAYER;
 use kit::world::process::until;
+use kit::world::rpc_proxy::{Fault, RpcProxy};
 use kit::world::{Client, Signal, World};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -183,4 +184,37 @@ async fn a_leader_frozen_at_any_step_for_three_leases_writes_nothing_when_it_wak
     ensure!(refused.parse::<u64>().is_ok_and(|refused| refused > 0), "no write was refused: `{refused}`");
     ensure!(count_in(&client, "failed").await? == 0, "a job failed");
     Ok(())
+}
+
+#[tokio::test]
+async fn a_leader_that_lost_the_chain_gives_the_lease_to_one_that_has_it() -> Result<()> {
+    let mut world = quick().lease_ttl(LEASE).relayers(1).start().await?;
+    let client = world.client()?;
+    let (child, _) = registered(&client).await?;
+    // The first relayer's way to the chain can be cut; the second has one of its own.
+    let way = RpcProxy::start(&world.anvil.url())?;
+    world.kill_relayer(0, Signal::SIGKILL).await?;
+    world.restart_relayer(0, &BTreeMap::from([("ETH_RPC_HTTPS".to_owned(), way.url())]))?;
+    ensure!(world.leader(LIMIT).await? == 0, "nobody else is there");
+    world.add_relayer(&BTreeMap::new())?;
+
+    way.set(Fault::Down);
+    let cut = Instant::now();
+    let jobs = pay(&client, &child, 3, "elsewhere").await?;
+    let deadline = Instant::now() + LIMIT;
+    while world.leads_now().await != Some(1) {
+        ensure!(Instant::now() < deadline, "the other does not lead\n{}", world.all_logs(30));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    eprintln!("the other leads {:?} after the first lost the chain", cut.elapsed());
+    world.until_logged(0, "gave the lease up", LIMIT).await?;
+    all_paid_once(&world, &client, &jobs).await?;
+
+    // Once it sees the chain again it is as good as any.
+    way.set(Fault::Pass);
+    world.kill_relayer(1, Signal::SIGTERM).await?;
+    ensure!(world.leader(LIMIT).await? == 0, "it stands aside for ever");
+    let jobs = pay(&client, &child, 2, "back").await?;
+    all_paid_once(&world, &client, &jobs).await?;
+    elections_are_in_order(&world).await
 }

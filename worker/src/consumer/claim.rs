@@ -42,9 +42,29 @@ async fn claim_until_shutdown(ctx: &Context) -> Result<(), StoreError> {
             give_back(ctx, &batch).await?;
             return Ok(());
         }
-        handle(ctx, batch).await?;
+        if handle(ctx, batch).await? == Checked::ChainAway {
+            until_the_chain_answers(ctx).await;
+        }
     }
     Ok(())
+}
+
+/// Whether a batch could be checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Checked {
+    Yes,
+    /// No node answered this relayer; another may have a better way to the chain.
+    ChainAway,
+}
+
+/// A relayer that cannot see the chain claims nothing: it would only park what others could check.
+async fn until_the_chain_answers(ctx: &Context) {
+    while ctx.pause(AFTER_ERROR).await {
+        match ctx.chain.head().await {
+            Ok(_) => return,
+            Err(error) => tracing::debug!(%error, "no node answers; claiming nothing"),
+        }
+    }
 }
 
 async fn give_back(ctx: &Context, batch: &[Brief]) -> Result<(), StoreError> {
@@ -55,7 +75,7 @@ async fn give_back(ctx: &Context, batch: &[Brief]) -> Result<(), StoreError> {
 }
 
 /// Checks a claimed batch, within the time after which others would take it over.
-pub(super) async fn handle(ctx: &Context, batch: Vec<Brief>) -> Result<(), StoreError> {
+pub(super) async fn handle(ctx: &Context, batch: Vec<Brief>) -> Result<Checked, StoreError> {
     ctx.metrics.jobs_claimed.inc_by(batch.len() as u64);
     let _held = ctx.metrics.hold(batch.len());
     crash_point!("after_claim");
@@ -68,7 +88,7 @@ pub(super) async fn handle(ctx: &Context, batch: Vec<Brief>) -> Result<(), Store
     };
     store_verdicts(ctx, &batch, head, verdicts).await?;
     crash_point!("after_check");
-    Ok(())
+    Ok(Checked::Yes)
 }
 
 /// In builds with `failpoints`: `FAILPOINTS=poison=return(<payment>)` makes that payment's payout kill whoever checks it.
@@ -130,7 +150,7 @@ async fn simulate(ctx: &Context, batch: &[Brief], head: Head) -> Result<(Head, V
 }
 
 /// Nodes that do not answer are nobody's fault: close the gate and park, without charge.
-async fn park_all(ctx: &Context, batch: &[Brief], reason: &str) -> Result<(), StoreError> {
+async fn park_all(ctx: &Context, batch: &[Brief], reason: &str) -> Result<Checked, StoreError> {
     ctx.metrics.rpc_errors.inc();
     tracing::warn!(gate = gates::CHAIN, jobs = batch.len(), reason, "cannot check; parking");
     ctx.store.close_gate(gates::CHAIN, reason, &ctx.worker).await?;
@@ -143,7 +163,7 @@ async fn park_all(ctx: &Context, batch: &[Brief], reason: &str) -> Result<(), St
         .collect();
     let applied = ctx.store.leave(&ctx.worker, None, &departures).await?;
     report(&departures.iter().map(|departure| departure.job).collect::<Vec<_>>(), &applied);
-    Ok(())
+    Ok(Checked::ChainAway)
 }
 
 async fn store_verdicts(

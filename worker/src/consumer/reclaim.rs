@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use shared::store::{Reclaimed, StoreError};
 
+use super::claim::Checked;
 use crate::context::Context;
 
 /// The start, and after a full round the end, of the pending entries.
@@ -33,7 +34,9 @@ async fn round(ctx: &Context) -> Result<(), StoreError> {
         }
         if let Some(job) = found.job {
             taken_over += 1;
-            super::claim::handle(ctx, vec![job]).await?;
+            if super::claim::handle(ctx, vec![job]).await? == Checked::ChainAway {
+                break;
+            }
         }
         cursor = found.cursor;
         if cursor == START {

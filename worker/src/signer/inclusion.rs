@@ -120,7 +120,7 @@ impl Leader {
             let name = gate.gate.as_str();
             let open = match Gate::ALL.into_iter().find(|known| known.name() == name) {
                 Some(known) => {
-                    let since = self.closed_at(known, gate.block, head).await?;
+                    let since = self.closed_at(known, gate.block).await?;
                     let open = gates::may_open(known, since, &conditions, head.number.get());
                     if open {
                         self.closed.remove(&known);
@@ -145,13 +145,9 @@ impl Leader {
 
     /// At which level and block a gate closed. Whoever closed it told the block; the level is what the contracts say there,
     /// and as good as nothing where no node knows any more: then the gate is tried at once.
-    async fn closed_at(
-        &mut self,
-        gate: Gate,
-        block: Option<BlockNumber>,
-        head: Head,
-    ) -> Result<(u128, u64), RoundError> {
-        let block = block.unwrap_or(head.number);
+    async fn closed_at(&mut self, gate: Gate, block: Option<BlockNumber>) -> Result<(u128, u64), RoundError> {
+        // Closed without a block: nobody knows what it was then, so it is tried.
+        let Some(block) = block else { return Ok((0, 0)) };
         if let Some(known) = self.closed.get(&gate).filter(|(_, since)| *since == block.get()) {
             return Ok(*known);
         }

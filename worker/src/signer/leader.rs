@@ -15,6 +15,7 @@ use super::lease_keeper::LeaseKeeper;
 use super::sync::SyncError;
 use crate::chain::{ChainError, Conditions, Gate, Head};
 use crate::context::Context;
+use crate::gates;
 
 /// How long the leader rests when nothing happens.
 const TICK: Duration = Duration::from_secs(1);
@@ -158,6 +159,8 @@ impl Leader {
     async fn rounds(&mut self, ready: &Notify) -> Ending {
         let mut heads = self.ctx.heads.clone();
         let mut must_take_over = true;
+        // Since when rounds have been failing for want of the chain, without one that did not.
+        let mut away_since: Option<Monotonic> = None;
         while !self.ctx.shutdown.is_cancelled() {
             let round = async {
                 if must_take_over {
@@ -166,7 +169,7 @@ impl Leader {
                 self.round().await
             };
             match round.await {
-                Ok(()) => must_take_over = false,
+                Ok(()) => (must_take_over, away_since) = (false, None),
                 Err(RoundError::Fenced) => {
                     tracing::warn!(lease.term = %self.keeper.term(), "a write was refused by the fence");
                     return Ending::LeaseLost;
@@ -175,8 +178,11 @@ impl Leader {
                     // A write whose reply was lost may have happened: only the journal knows, so memory is rebuilt from it.
                     must_take_over |= !matches!(error, RoundError::Chain(_));
                     self.report(&error);
-                    if error.is_of_the_chain() && self.chain_is_away() {
-                        return Ending::ChainAway;
+                    if error.is_of_the_chain() {
+                        let first = *away_since.get_or_insert(self.ctx.clock.monotonic());
+                        if self.chain_is_away(first) {
+                            return Ending::ChainAway;
+                        }
                     }
                     if !self.ctx.pause(AFTER_ERROR).await {
                         return Ending::Shutdown;
@@ -194,9 +200,10 @@ impl Leader {
         Ending::Shutdown
     }
 
-    /// Whether the chain has not answered for as long as a leader may keep the lease without it: two of its lives.
-    fn chain_is_away(&self) -> bool {
-        self.chain_seen.until(self.ctx.clock.monotonic()) > self.ctx.config.lease.ttl * 2
+    /// Whether the chain has given no answer since `first`, for as long as a leader may keep the lease without it: two of
+    /// its lives.
+    fn chain_is_away(&self, first: Monotonic) -> bool {
+        first.until(self.ctx.clock.monotonic()) > self.ctx.config.lease.ttl * 2
     }
 
     /// Asks chain and Redis where no head came for a while: a node that hangs sends nothing, not even an error, and a
@@ -206,6 +213,11 @@ impl Leader {
             self.ensure_synced().await?;
             self.ctx.chain.head().await?;
             self.chain_seen = self.ctx.clock.monotonic();
+            // Where blocks are made for transactions only, the parked ones would wait for a block, and it for them.
+            let closed = self.ctx.store.closed_gates().await?;
+            if closed.iter().any(|gate| gate.gate == gates::CHAIN) {
+                self.ctx.store.open_gate(gates::CHAIN, "the chain answers", &self.ctx.worker).await?;
+            }
         }
         Ok(())
     }

@@ -9,9 +9,10 @@ if block ~= '' then
   if opened and tonumber(block) < tonumber(opened) then return 0 end
 end
 local was = redis.call('HGET', key('gate'), gate)
-local before = was and cjson.decode(was) or { since = NOW, block = block ~= '' and block or nil }
+local before = was and cjson.decode(was) or { since = NOW }
+local seen = before.block or (block ~= '' and block) or nil
 redis.call('HSET', key('gate'), gate,
-  cjson.encode({ reason = ARGV[2], by = ARGV[3], since = before.since, block = before.block }))
+  cjson.encode({ reason = ARGV[2], by = ARGV[3], since = before.since, block = seen }))
 if ARGV[4] == '1' then audit(ARGV[3], 'pause', ARGV[2], gate) end
 if not was then
   feed('type', 'gate', 'event', 'closed', 'gate', gate, 'reason', ARGV[2])

@@ -21,7 +21,8 @@ for i = 3, #ARGV do
     local fields = { 'attempts', attempts }
     if item.error then fields[#fields + 1] = 'error'; fields[#fields + 1] = cjson.encode(item.error) end
     if item.pack_max then fields[#fields + 1] = 'pack_max'; fields[#fields + 1] = item.pack_max end
-    if item.error then count('failure:' .. item.error.class) end
+    -- Parked jobs carry the reason, but nothing of theirs failed.
+    if item.error and item.event ~= 'park' then count('failure:' .. item.error.class) end
     if item.charge == 1 then count('attempts') end
     if journaled and job.refund_requested == '1' then
       move(id, job, 'cancelled', 'cancel_unpaid', line, unpack(fields))
