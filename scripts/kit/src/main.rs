@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use kit::{demo, mutants, tidy, world};
+use kit::{demo, inspect, mutants, tidy, world};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Parser)]
@@ -24,6 +24,8 @@ enum Command {
         /// Default: scripts/data.
         folder: Option<PathBuf>,
     },
+    /// Ask Redis what docs/redis.md asks, and print the answers.
+    Inspect(inspect::Options),
     /// Break the code on purpose, and expect the tests to notice.
     Mutants(mutants::Options),
     /// Check the rules of the house.
@@ -34,6 +36,7 @@ enum Command {
 async fn main() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Demo(options) => until_signal(demo::run(options)).await,
+        Command::Inspect(options) => until_signal(inspect::run(options)).await,
         Command::Mutants(options) => until_signal(mutants::run(options)).await,
         Command::Tidy => tidy::run(&world::paths::root()),
         Command::Data { folder } => {
