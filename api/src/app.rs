@@ -7,11 +7,13 @@ use poem::Request;
 use shared::clock::Clock;
 use shared::money::CommissionRules;
 use shared::store::{ClosedGate, Stats, Store, StoreError};
+use shared::tasks::Tasks;
 use tokio::sync::Semaphore;
 
 use crate::auth::ApiKeys;
 use crate::config::Config;
 use crate::error::Problem;
+use crate::feed::Feed;
 use crate::health::{self, Readiness};
 use crate::metrics::Metrics;
 use crate::recent::Recent;
@@ -31,14 +33,16 @@ pub struct App {
     pub(crate) webhooks: Webhooks,
     pub(crate) clock: Clock,
     pub(crate) metrics: Metrics,
+    pub(crate) feed: Arc<Feed>,
     pub(crate) slots: Semaphore,
     pub(crate) stats: Recent<Option<Arc<Stats>>>,
     pub(crate) readiness: Recent<Arc<Readiness>>,
 }
 
 impl App {
-    /// Connects and checks that this Redis may be served from. `Err` holds everything that speaks against it.
-    pub async fn start(config: Config) -> Result<Arc<Self>, Vec<String>> {
+    /// Connects and checks that this Redis may be served from. `Err` holds everything that speaks against it. What runs
+    /// besides requests, and ends them at shutdown, belongs to `tasks`.
+    pub async fn start(config: Config, tasks: &Tasks) -> Result<Arc<Self>, Vec<String>> {
         let store = Store::connect(config.redis_url.expose(), &config.lane, config.durability)
             .await
             .map_err(|error| vec![format!("REDIS_URL: {error}; is the server running?")])?;
@@ -47,6 +51,7 @@ impl App {
             return Err(problems);
         }
         Ok(Arc::new(Self {
+            feed: Feed::start(store.clone(), config.max_event_streams, tasks),
             store,
             rules: config.rules,
             hold_ms: config.hold_seconds * 1000,

@@ -31,6 +31,8 @@ pub struct Config {
     pub hold_seconds: u64,
     /// `MAX_BODY_BYTES`: the largest request body in bytes; default 65536, from 1024 to 16 MiB.
     pub max_body_bytes: usize,
+    /// `MAX_EVENT_STREAMS`: how many clients may watch the live feed at once; default 256, from 1 to 10000.
+    pub max_event_streams: usize,
     /// `LOG_FORMAT`: `text` (default) or `json`.
     pub log_format: LogFormat,
     /// `RUST_LOG`: what is logged; default `info`.
@@ -40,6 +42,7 @@ pub struct Config {
 const HOLD_MAX: u64 = 366 * 24 * 3600;
 const BODY_MIN: usize = 1024;
 const BODY_MAX: usize = 16 * 1024 * 1024;
+const STREAMS_MAX: usize = 10_000;
 
 impl Config {
     /// Reads everything, or says everything that is wrong.
@@ -68,6 +71,10 @@ impl Config {
         if !(BODY_MIN..=BODY_MAX).contains(&max_body_bytes) {
             env.problem(format!("MAX_BODY_BYTES={max_body_bytes}: expected {BODY_MIN} to {BODY_MAX}"));
         }
+        let max_event_streams = env.or("MAX_EVENT_STREAMS", 256);
+        if !(1..=STREAMS_MAX).contains(&max_event_streams) {
+            env.problem(format!("MAX_EVENT_STREAMS={max_event_streams}: expected 1 to {STREAMS_MAX}"));
+        }
         let log_format = env.or("LOG_FORMAT", LogFormat::Text);
         let log_filter = env.or("RUST_LOG", "info".to_owned());
         env.finish()?;
@@ -87,6 +94,7 @@ impl Config {
             rules: CommissionRules { commission, hybrid_sge, sge_per_usdc },
             hold_seconds,
             max_body_bytes,
+            max_event_streams,
             log_format,
             log_filter,
         })
@@ -120,12 +128,13 @@ mod tests {
             "API_LISTEN" => Some("somewhere".into()),
             "COMMISSION_BPS" => Some("10001".into()),
             "MAX_BODY_BYTES" => Some("1".into()),
+            "MAX_EVENT_STREAMS" => Some("0".into()),
             "WEBHOOK_SECRETS" => Some("payments=hunter2".into()),
             "LANE" => Some("UPPER".into()),
             _ => None,
         });
         let problems = Config::read(env).unwrap_err();
-        assert_eq!(problems.len(), 7, "{problems:#?}");
+        assert_eq!(problems.len(), 8, "{problems:#?}");
         assert!(!problems.concat().contains("hunter2"));
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use shared::store::{INTAKE, Store, StoreError};
+use shared::store::{INTAKE, Replay, Store, StoreError};
 
 /// How long one look may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
@@ -47,9 +47,9 @@ async fn look_closely(store: &Store, readiness: &mut Readiness) -> Result<(), St
         Err(error @ StoreError::NewerSchema { .. }) => readiness.reasons.push(("schema", error.to_string())),
         Err(error) => return Err(error),
     }
-    if !store.sync_state().await?.synced {
-        let detail = "contract events are not replayed into this Redis: start a relayer, or wait for it";
-        readiness.reasons.push(("not_synced", detail.to_owned()));
+    let sync = store.sync_state().await?;
+    if !sync.synced {
+        readiness.reasons.push(("not_synced", not_synced(sync.replay.as_ref())));
     }
     for gate in store.closed_gates().await? {
         if gate.gate == INTAKE {
@@ -57,4 +57,13 @@ async fn look_closely(store: &Store, readiness: &mut Readiness) -> Result<(), St
         }
     }
     Ok(())
+}
+
+fn not_synced(replay: Option<&Replay>) -> String {
+    let Some(Replay { from, to, at, events }) = replay else {
+        return "contract events are not replayed into this Redis: start a relayer, or wait for it"
+            .to_owned();
+    };
+    let at = at.map_or_else(|| "at its beginning".to_owned(), |block| format!("at block {block}"));
+    format!("contract events are being replayed from block {from} to {to}: {at}, {events} events so far")
 }

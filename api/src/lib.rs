@@ -16,6 +16,7 @@ mod code;
 mod config;
 mod dto;
 mod error;
+mod feed;
 mod health;
 mod metrics;
 mod recent;

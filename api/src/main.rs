@@ -38,7 +38,8 @@ fn main() -> ExitCode {
 
 async fn run(config: Config) -> ExitCode {
     let listen = config.listen;
-    let app = match App::start(config).await {
+    let tasks = Tasks::new();
+    let app = match App::start(config, &tasks).await {
         Ok(app) => app,
         Err(problems) => return refuse(UNAVAILABLE, &problems),
     };
@@ -48,7 +49,6 @@ async fn run(config: Config) -> ExitCode {
     };
     tracing::info!(address = %listening.address, "ready for requests");
 
-    let tasks = Tasks::new();
     tasks.spawn(watch_signals(tasks.shutdown()));
     tasks.critical("server", listening.serve(app, tasks.shutdown()));
     tasks.wait_for_shutdown().await;

@@ -121,7 +121,7 @@ impl Metrics {
     }
 
     /// Everything as text. Without `stats` (Redis is away) the lane's gauges are absent rather than wrong.
-    pub(crate) fn render(&self, stats: Option<&Stats>) -> Result<String, std::fmt::Error> {
+    pub(crate) fn render(&self, stats: Option<&Stats>, streams: usize) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         let mut out = String::with_capacity(text.len() + 2048);
@@ -129,6 +129,8 @@ impl Metrics {
             out.push_str(&classic(line));
             out.push('\n');
         }
+        gauge(&mut out, "affiliate_api_event_streams", "Clients that watch the live feed now");
+        writeln!(out, "affiliate_api_event_streams {streams}")?;
         gauge(&mut out, "affiliate_api_redis_up", "Whether Redis answered at this scrape");
         writeln!(out, "affiliate_api_redis_up {}", u8::from(stats.is_some()))?;
         if let Some(stats) = stats {
@@ -194,7 +196,7 @@ mod tests {
         let metrics = Metrics::new();
         metrics.request("/register", "POST", 202, Duration::from_millis(3));
         metrics.problem(Code::Unauthorized);
-        let text = metrics.render(None).unwrap();
+        let text = metrics.render(None, 0).unwrap();
         assert!(text.contains("# TYPE affiliate_api_http_requests_total counter"), "{text}");
         assert!(text.contains("affiliate_api_http_requests_total{route=\"/register\""), "{text}");
         assert!(text.contains("affiliate_api_auth_failures_total{code=\"unauthorized\"} 1"), "{text}");

@@ -6,9 +6,22 @@ use poem_openapi::OpenApiService;
 use serde_json::{Value, json};
 use shared::job::FailureClass;
 
-use crate::routes::{Affiliates, Health, Jobs, Operations, Payments, Registration, Webhooks};
+use crate::routes::{
+    Affiliates, Events, FleetRoutes, Health, Jobs, Operations, Payments, Registration, Transactions, Webhooks,
+};
 
-type Apis = (Registration, Webhooks, Jobs, Payments, Affiliates, Operations, Health);
+type Apis = (
+    Registration,
+    Webhooks,
+    Jobs,
+    Transactions,
+    Payments,
+    Affiliates,
+    Operations,
+    FleetRoutes,
+    Events,
+    Health,
+);
 
 const DESCRIPTION: &str = "Merchants register wallets and report payments; every payment pays the referrer on-chain, \
     exactly once. Errors are problem documents (RFC 9457) with a stable `code`. Every answer carries `X-Request-Id`; \
@@ -21,15 +34,19 @@ const CLOSED: [&str; 6] =
 
 const WALLET: &str = "^0x[0-9a-fA-F]{40}$";
 const JOB: &str = "^[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{25}$";
+const HASH: &str = "^0x[0-9a-fA-F]{64}$";
+const TX: &str = "^0x([0-9a-fA-F]{64}|[0-9a-fA-F]{40}:[0-9]{1,20})$";
+const TX_CURSOR: &str = r"^0x[0-9a-fA-F]{40}:[0-9]{1,20}(\.0x[0-9a-fA-F]{40}:[0-9]{1,20}){0,63}$";
+const EVENT: &str = "^[0-9]{1,20}-[0-9]{1,20}$";
 const PAYMENT: &str = "^(0x[0-9a-fA-F]{64}|[a-z0-9-]{1,32}:.{1,256})$";
 
 /// Forms that our own parsers check, so that their refusals carry our codes: schema or path, field, form. `parameter` is
 /// any path's.
 fn form(schema: &str, field: &str) -> Option<Value> {
     match (schema, field) {
-        ("RegisterRequest", "wallet" | "referrer") | ("WebhookData" | "parameter", "wallet") => {
-            Some(json!({"pattern": WALLET}))
-        }
+        ("RegisterRequest", "wallet" | "referrer")
+        | ("WebhookData", "wallet")
+        | ("parameter", "wallet" | "signer") => Some(json!({"pattern": WALLET})),
         ("WebhookData", "payment_id") => Some(json!({"minLength": 1, "maxLength": 256})),
         ("WebhookData", "currency") => Some(json!({"enum": ["USD"]})),
         ("ReasonRequest" | "PauseRequest" | "parameter", "reason") => {
@@ -37,6 +54,10 @@ fn form(schema: &str, field: &str) -> Option<Value> {
         }
         ("/api/jobs/{id}" | "/api/jobs/retry/{id}", "id") => Some(json!({"pattern": JOB})),
         ("/api/payments/{id}", "id") | ("parameter", "payment") => Some(json!({"pattern": PAYMENT})),
+        ("parameter", "tx") => Some(json!({"pattern": HASH})),
+        ("parameter", "reference") => Some(json!({"pattern": TX})),
+        ("parameter", "Last-Event-ID" | "after") => Some(json!({"pattern": EVENT})),
+        ("/api/transactions", "cursor") => Some(json!({"pattern": TX_CURSOR})),
         ("parameter", "cursor") => Some(json!({"pattern": r"^[0-9]{1,9}\.[0-9]{1,9}$"})),
         ("parameter", "error_class") => {
             let classes: Vec<&str> = FailureClass::ALL.iter().map(|class| class.name()).collect();
@@ -58,7 +79,18 @@ fn shape(target: &mut Value, form: Option<Value>) {
 }
 
 pub(crate) fn service() -> OpenApiService<Apis, ()> {
-    let apis = (Registration, Webhooks, Jobs, Payments, Affiliates, Operations, Health);
+    let apis = (
+        Registration,
+        Webhooks,
+        Jobs,
+        Transactions,
+        Payments,
+        Affiliates,
+        Operations,
+        FleetRoutes,
+        Events,
+        Health,
+    );
     OpenApiService::new(apis, "Affiliate Instant Liquidity", env!("CARGO_PKG_VERSION"))
         .description(DESCRIPTION)
 }

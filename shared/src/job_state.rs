@@ -158,6 +158,8 @@ events! {
     Retry = "retry";
     Cancel = "cancel";
     CancelUnpaid = "cancel_unpaid";
+    Rebuild = "rebuild";
+    Requeue = "requeue";
 }
 
 /// Every edge of the machine: from, event, to.
@@ -205,6 +207,18 @@ pub const EDGES: &[(&str, &str, &str)] = &[
     ("failed", "cancel", "cancelled"),
     ("submitted", "cancel_unpaid", "cancelled"),
     ("confirming", "cancel_unpaid", "cancelled"),
+    ("queued", "rebuild", "queued"),
+    ("waiting", "rebuild", "waiting"),
+    ("delayed", "rebuild", "delayed"),
+    ("held", "rebuild", "held"),
+    ("gated", "rebuild", "gated"),
+    ("retrying", "rebuild", "retrying"),
+    ("checking", "rebuild", "queued"),
+    ("ready", "rebuild", "ready"),
+    ("submitted", "rebuild", "submitted"),
+    ("confirming", "rebuild", "confirming"),
+    ("submitted", "requeue", "queued"),
+    ("confirming", "requeue", "queued"),
 ];
 
 /// The event does not apply where the job is.

@@ -43,9 +43,11 @@ async fn an_entry_that_its_job_does_not_name_is_acknowledged_and_deleted() {
 async fn a_reclaimed_job_has_a_new_epoch_and_its_old_claimant_is_refused_whatever_it_says() {
     let (_redis, world) = support::start().await;
     let (_, job, old) = world.checking().await;
-    let (reclaimed, cursor) = world.store.reclaim("other", Duration::ZERO, "0-0", 10).await.unwrap();
-    assert_eq!((reclaimed.len(), cursor.as_str()), (1, "0-0"));
-    assert_eq!((reclaimed[0].id, reclaimed[0].epoch), (job, old.next()));
+    let reclaimed = world.reclaim(Duration::ZERO).await;
+    assert_eq!(
+        reclaimed.iter().map(|brief| (brief.id, brief.epoch)).collect::<Vec<_>>(),
+        [(job, old.next())]
+    );
     let (store, stale) = (&world.store, [Err(Refusal::Stale)]);
     let lines = world.events(job).await;
     assert_eq!(store.pass("worker", &[(job, old)]).await.unwrap(), stale);
@@ -71,11 +73,13 @@ async fn a_reclaim_takes_nothing_that_is_young_and_goes_on_where_it_stopped() {
         world.payout().await;
     }
     assert_eq!(world.claim().await.len(), 5);
-    let hour = Duration::from_secs(3600);
-    assert!(world.store.reclaim("other", hour, "0-0", 10).await.unwrap().0.is_empty());
-    let (first, cursor) = world.store.reclaim("other", Duration::ZERO, "0-0", 3).await.unwrap();
-    let (second, end) = world.store.reclaim("other", Duration::ZERO, &cursor, 3).await.unwrap();
-    assert_eq!((first.len(), second.len(), end.as_str()), (3, 2, "0-0"));
+    assert!(world.reclaim(Duration::from_secs(3600)).await.is_empty());
+    let first = world.store.reclaim("other", Duration::ZERO, "0-0").await.unwrap();
+    let second = world.store.reclaim("other", Duration::ZERO, &first.cursor).await.unwrap();
+    let ids: Vec<_> = [&first, &second].iter().map(|found| found.job.as_ref().unwrap().id).collect();
+    assert_ne!(ids[0], ids[1]);
+    assert_ne!(first.cursor, second.cursor);
+    assert_eq!(world.reclaim(Duration::ZERO).await.len(), 5);
 }
 
 #[tokio::test]
@@ -88,7 +92,7 @@ async fn what_was_read_but_never_claimed_is_found_again() {
     let _: redis::Value = world.raw(&mut read).await;
     assert_eq!(world.stage(job).await, Stage::Queued);
     assert!(world.claim().await.is_empty());
-    let (found, _) = world.store.reclaim("other", Duration::ZERO, "0-0", 10).await.unwrap();
+    let found = world.reclaim(Duration::ZERO).await;
     assert_eq!(found[0].id, job);
     assert_eq!(world.stage(job).await, Stage::Checking);
 }
@@ -112,7 +116,7 @@ async fn a_backoff_charges_when_it_says_so_and_a_gate_never() {
     world.claim_job(job).await;
     world.leave(job, support::park("float")).await.unwrap();
     assert_eq!(world.job(job).await.attempts, 1);
-    assert_eq!(world.store.release_parked("float").await.unwrap(), Some(1));
+    assert_eq!(world.store.release_parked("float", SLICE).await.unwrap(), Some(1));
     world.claim_job(job).await;
     world.leave(job, support::fail()).await.unwrap();
     world.store.retry(job, "op", "test").await.unwrap();
@@ -150,13 +154,13 @@ async fn six_hundred_jobs_come_back_from_gates_and_delays_in_bounded_slices() {
     let (_redis, world) = support::start().await;
     send_away(&world, 600, &support::park("float")).await;
     world.store.close_gate("float", "test", "worker").await.unwrap();
-    assert_eq!(world.store.release_parked("float").await.unwrap(), None);
+    assert_eq!(world.store.release_parked("float", SLICE).await.unwrap(), None);
     assert_eq!(world.store.closed_gates().await.unwrap()[0].parked, 600);
     world.store.open_gate("float", "test", "worker").await.unwrap();
     for expected in [SLICE, SLICE, 600 - 2 * SLICE, 0] {
-        assert_eq!(world.store.release_parked("float").await.unwrap(), Some(expected));
+        assert_eq!(world.store.release_parked("float", SLICE).await.unwrap(), Some(expected));
     }
-    assert_eq!(world.store.parked(&["float"]).await.unwrap(), [0]);
+    assert!(world.store.chores("worker").await.unwrap().unwrap().gates.is_empty());
     send_away(&world, 0, &support::back_off()).await;
     for expected in [SLICE, SLICE, 600 - 2 * SLICE, 0] {
         let (promoted, next) = world.store.promote().await.unwrap();
@@ -180,7 +184,7 @@ async fn a_payload_that_does_not_parse_is_an_error_and_holds_up_nobody_else() {
     assert!(matches!(world.store.job(poisoned).await, Err(StoreError::Corrupt { .. })));
     let (_, good) = world.payout().await;
     assert_eq!(world.claim().await.len(), 1);
-    let (reclaimed, _) = world.store.reclaim("other", Duration::ZERO, "0-0", 10).await.unwrap();
+    let reclaimed = world.reclaim(Duration::ZERO).await;
     assert_eq!(reclaimed.iter().map(|brief| brief.id).collect::<Vec<_>>(), [good]);
 }
 
@@ -199,4 +203,18 @@ async fn a_long_timeline_keeps_its_first_and_its_newest_lines() {
     assert_eq!((events[0].as_str(), events[255].as_str()), ("accept", "fail"));
     let at: Vec<u64> = world.store.timeline(job).await.unwrap().iter().map(|line| line.at).collect();
     assert!(at.is_sorted());
+}
+
+#[tokio::test]
+async fn a_condition_seen_before_the_block_that_opened_the_gate_does_not_close_it_again() {
+    let (_redis, world) = support::start().await;
+    let block = shared::ids::BlockNumber::new;
+    let close = |at: u64| world.store.close_gate_at("float", "low", "worker", block(at));
+    assert!(close(10).await.unwrap());
+    assert!(!close(11).await.unwrap());
+    assert_eq!(world.store.closed_gates().await.unwrap()[0].block, Some(block(10)));
+    assert!(world.store.open_gate_at("float", "funded", "leader", block(12)).await.unwrap());
+    assert!(!close(11).await.unwrap());
+    assert!(world.store.closed_gates().await.unwrap().is_empty());
+    assert!(close(12).await.unwrap());
 }

@@ -65,6 +65,7 @@ async fn assert_fenced(world: &World, fence: &Fence) {
         }
     }
     assert!(world.dump().await == before, "a fenced write changed something");
+    assert!(world.store.stats().await.unwrap().totals["fenced_writes"] > 0, "nobody counted");
 }
 
 async fn jobs_in_the_leaders_hands(world: &World) -> Vec<Held> {

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use alloy::primitives::Address;
 use anyhow::Context as _;
 
-use crate::chain::Chain;
 use crate::chain::alloy::{AlloyChain, AlloyChainConfig};
 use crate::chain::heads::HeadsConfig;
 use crate::config::{Config, SignerConfig};
 use crate::keys::{KeystoreKey, RawKey, SignerKey};
+use crate::metrics::RpcMetrics;
 
 /// The signing key.
 pub fn key(config: &Config) -> anyhow::Result<Arc<dyn SignerKey>> {
@@ -21,15 +21,18 @@ pub fn key(config: &Config) -> anyhow::Result<Arc<dyn SignerKey>> {
 }
 
 /// The chain behind the configured endpoints.
-pub fn chain(config: &Config, relayer: Address) -> anyhow::Result<Arc<dyn Chain>> {
+pub fn chain(config: &Config, relayer: Address, metrics: RpcMetrics) -> anyhow::Result<Arc<AlloyChain>> {
     let endpoints: Result<Vec<_>, _> =
         config.rpc_urls.iter().enumerate().map(|(n, url)| parse(url.expose(), "ETH_RPC_HTTPS", n)).collect();
     Ok(Arc::new(AlloyChain::new(&AlloyChainConfig {
         endpoints: endpoints?,
+        chain_id: config.chain_id,
         registry: config.registry,
         payout: config.payout,
         relayer,
         deadline: config.rpc_timeout,
+        check_every: config.rpc_check_every,
+        metrics,
     })?))
 }
 
@@ -37,7 +40,12 @@ pub fn chain(config: &Config, relayer: Address) -> anyhow::Result<Arc<dyn Chain>
 pub fn heads(config: &Config) -> HeadsConfig {
     // A malformed WebSocket address costs nothing but speed; the configuration refused it already.
     let websocket = config.wss_url.as_ref().and_then(|url| url.expose().parse().ok());
-    HeadsConfig { websocket, poll: config.poll_every, ..HeadsConfig::default() }
+    HeadsConfig {
+        websocket,
+        chain_id: Some(config.chain_id),
+        poll: config.poll_every,
+        ..HeadsConfig::default()
+    }
 }
 
 fn parse(url: &str, name: &str, n: usize) -> anyhow::Result<crate::chain::alloy::Url> {

@@ -39,6 +39,8 @@ pub struct Config {
     /// How often the head is asked for where there is no WebSocket.
     pub poll_every: Duration,
     pub rpc_timeout: Duration,
+    /// Between two looks at an endpoint's chain id; also the longest pause of one that fails.
+    pub rpc_check_every: Duration,
     /// Blocks without inclusion after which fees are raised.
     pub bump_after_blocks: u64,
     /// Wei per gas above which nothing is bid.
@@ -90,6 +92,7 @@ impl Config {
         let lease_ttl = Duration::from_millis(between(env, "LEASE_TTL_MS", 5_000, 300, 600_000));
         let claim_min_idle = Duration::from_millis(env.or("CLAIM_MIN_IDLE_MS", 30_000u64));
         let rpc_timeout = Duration::from_millis(env.or("RPC_TIMEOUT_MS", 5_000u64));
+        let rpc_check_every = Duration::from_millis(between(env, "RPC_CHECK_MS", 30_000, 1_000, 600_000));
         let confirmations = between(env, "CONFIRMATIONS", 5, 1, 10_000);
         let max_open_nonces = between(env, "MAX_OPEN_NONCES", 16, 1, 1_000) as usize;
         let claim_count = between(env, "CLAIM_COUNT", 100, 1, 256) as usize;
@@ -129,6 +132,7 @@ impl Config {
             claim_min_idle,
             poll_every,
             rpc_timeout,
+            rpc_check_every,
             bump_after_blocks,
             max_fee,
             metrics_listen,
@@ -186,6 +190,10 @@ fn between(env: &mut Env<'_>, name: &str, default: u64, least: u64, most: u64) -
 fn split(env: &mut Env<'_>, urls: &str) -> Vec<Secret> {
     let urls: Vec<&str> = urls.split(',').map(str::trim).filter(|url| !url.is_empty()).collect();
     for (n, url) in urls.iter().enumerate() {
+        if urls[..n].contains(url) {
+            // Two answers of one node are no two opinions.
+            env.problem(format!("ETH_RPC_HTTPS: endpoint {} is there twice", n + 1));
+        }
         if !url.starts_with("http://") && !url.starts_with("https://") {
             env.problem(format!("ETH_RPC_HTTPS: endpoint {} does not begin with http:// or https://", n + 1));
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use alloy::primitives::Address;
 use shared::clock::Clock;
+use shared::ids::FencingTerm;
 use shared::store::Store;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +23,8 @@ pub struct Context {
     pub key: Arc<dyn SignerKey>,
     /// The newest block, as it comes.
     pub heads: watch::Receiver<Option<Head>>,
+    /// The term while this relayer leads. The signer tells, the heartbeat listens.
+    pub leading: watch::Sender<Option<FencingTerm>>,
     pub metrics: Arc<Metrics>,
     pub clock: Clock,
     /// `<host>-<pid>-<uuid>`, new at each boot: no other process ever has it.

@@ -18,6 +18,7 @@ pub mod config;
 pub mod consumer;
 pub mod context;
 pub mod gates;
+pub mod heartbeat;
 pub mod keys;
 pub mod max_loss;
 pub mod metrics;

@@ -12,12 +12,13 @@ use shared::tasks::{Tasks, watch_signals};
 use shared::telemetry;
 use tokio::sync::watch;
 use worker::chain::Chain;
+use worker::chain::alloy::AlloyChain;
 use worker::commands::{EXIT_CONFIG, EXIT_UNAVAILABLE, max_loss, migrate, refuse};
 use worker::config::Config;
 use worker::context::Context;
 use worker::keys::SignerKey;
 use worker::metrics::Metrics;
-use worker::{build, consumer, movers, preflight, serve, signer};
+use worker::{build, consumer, heartbeat, movers, preflight, serve, signer};
 
 /// How long shutdown may take.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -53,7 +54,8 @@ async fn main() -> ExitCode {
         Ok(key) => key,
         Err(error) => return refuse("the signing key cannot be used", &[format!("{error:#}")], EXIT_CONFIG),
     };
-    let chain = match build::chain(&config, key.address()) {
+    let metrics = Metrics::new();
+    let chain = match build::chain(&config, key.address(), metrics.rpc()) {
         Ok(chain) => chain,
         Err(error) => {
             return refuse("the RPC endpoints cannot be used", &[format!("{error:#}")], EXIT_CONFIG);
@@ -65,13 +67,20 @@ async fn main() -> ExitCode {
         Err(error) => return refuse("no connection to Redis", &[error.to_string()], EXIT_UNAVAILABLE),
     };
     match command {
-        Command::Run => run(config, store, chain, key).await,
+        Command::Run => run(config, store, chain, key, metrics).await,
         Command::Migrate => migrate(&store).await,
         Command::MaxLoss => max_loss(&*chain, key.address()).await,
     }
 }
 
-async fn run(config: Config, store: Store, chain: Arc<dyn Chain>, key: Arc<dyn SignerKey>) -> ExitCode {
+async fn run(
+    config: Config,
+    store: Store,
+    endpoints: Arc<AlloyChain>,
+    key: Arc<dyn SignerKey>,
+    metrics: Arc<Metrics>,
+) -> ExitCode {
+    let chain: Arc<dyn Chain> = endpoints.clone();
     let problems = preflight::problems(&config, &store, &*chain, key.address()).await;
     if !problems.is_empty() {
         return refuse("cannot start", &problems, EXIT_UNAVAILABLE);
@@ -86,7 +95,6 @@ async fn run(config: Config, store: Store, chain: Arc<dyn Chain>, key: Arc<dyn S
     let tasks = Tasks::new();
     let (heads_out, heads) = watch::channel(None);
     let (worker, boot) = build::names();
-    let metrics = Metrics::new();
     let heads_config = build::heads(&config);
     let ctx = Context {
         config: Arc::new(config),
@@ -94,6 +102,7 @@ async fn run(config: Config, store: Store, chain: Arc<dyn Chain>, key: Arc<dyn S
         chain: chain.clone(),
         key,
         heads,
+        leading: watch::Sender::new(None),
         metrics: metrics.clone(),
         clock: Clock::start(),
         worker,
@@ -102,6 +111,7 @@ async fn run(config: Config, store: Store, chain: Arc<dyn Chain>, key: Arc<dyn S
     };
     tracing::info!(worker.id = %ctx.worker, boot.id = %ctx.boot, signer = %ctx.signer(), "starting");
     tasks.spawn(watch_signals(tasks.shutdown()));
+    tasks.critical("endpoints", endpoints.watch_endpoints(tasks.shutdown()));
     tasks.critical(
         "heads",
         worker::chain::heads::follow_heads(chain, heads_config, heads_out, tasks.shutdown()),
@@ -110,6 +120,7 @@ async fn run(config: Config, store: Store, chain: Arc<dyn Chain>, key: Arc<dyn S
     tasks.critical("claim", consumer::claim(ctx.clone()));
     tasks.critical("reclaim", consumer::reclaim(ctx.clone()));
     tasks.critical("movers", movers::run(ctx.clone()));
+    tasks.critical("heartbeat", heartbeat::run(ctx.clone()));
     tasks.critical("signer", signer::run(ctx));
     tasks.wait_for_shutdown().await;
     if tasks.drain(DRAIN).await { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -13,8 +13,9 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use shared::job::{Failure, FailureClass, Kind};
 use shared::money::{Sge, Usdc};
-use shared::store::{Departure, Exit, Stats};
+use shared::store::{ClosedGate, Departure, Exit, Stats};
 
+use crate::chain::health::Fault;
 use crate::chain::{Conditions, TokenRoom};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -33,6 +34,16 @@ pub struct ByState {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByStage {
+    pub stage: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByGate {
+    pub gate: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ByToken {
     pub token: &'static str,
 }
@@ -47,10 +58,25 @@ pub struct ByHolder {
     pub holder: String,
 }
 
+/// Host and port of an endpoint, never more of its url.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByEndpoint {
+    pub endpoint: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByFault {
+    pub endpoint: String,
+    pub kind: &'static str,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ByEvent {
     pub event: String,
 }
+
+/// Whole tokens above which a window's limit means that there is none.
+const OFF: f64 = 1e18;
 
 type FloatGauge = Gauge<f64, AtomicU64>;
 type IntGauge = Gauge<i64, AtomicI64>;
@@ -97,6 +123,7 @@ metrics! {
     to_inclusion: [Histogram] = "webhook_to_inclusion" in Seconds, "From acceptance to inclusion in a block";
     to_done: [Histogram] = "webhook_to_done" in Seconds, "From acceptance to done, confirmations included";
     jobs_claimed: [Counter] = "jobs_claimed", "Jobs claimed by this relayer";
+    claims: [IntGauge] = "claims_held", "Jobs in this relayer's hands now";
     jobs_done: [Family<ByKind, Counter>] = "jobs_done", "Jobs that this relayer took to done";
     failures: [Family<ByClass, Counter>] = "job_failures", "Attempts that failed, by class";
     attempts: [Counter] = "job_attempts", "Attempts charged";
@@ -105,8 +132,18 @@ metrics! {
     cancels: [Counter] = "cancels", "Cancels journaled";
     nonce_errors: [Counter] = "nonce_errors", "Answers of nodes that contradict the journal's nonces";
     rpc_errors: [Counter] = "rpc_errors", "Questions to nodes without a usable answer";
+    rpc_up: [Family<ByEndpoint, IntGauge>] = "rpc_up", "1 while the endpoint is on the right chain and does not fail";
+    rpc_lag: [Family<ByEndpoint, IntGauge>] = "rpc_lag_blocks", "Blocks by which the endpoint was behind the best head when last asked";
+    rpc_faults: [Family<ByFault, Counter>] = "rpc_endpoint_errors", "Questions that the endpoint failed, by kind";
+    rpc_refuted: [Family<ByEndpoint, Counter>] = "rpc_disagreements", "Answers of the endpoint that the chain's own records refute";
+    rpc_alone: [Counter] = "rpc_lone_verdicts", "Verdicts on money that rest on one endpoint because no second one could be asked";
+    rpc_undecided: [Counter] = "rpc_undecided", "Verdicts on money put off to the next block because endpoints disagree";
     redis_errors: [Counter] = "redis_errors", "Commands to Redis without a usable answer";
     disagreements: [Counter] = "reconcile_mismatches", "Jobs whose amounts differ from the chain's event";
+    poisoned: [Counter] = "jobs_poisoned", "Jobs dead-lettered because their workers kept dying";
+    rebuilt: [Family<ByStage, Counter>] = "jobs_rebuilt", "Jobs left behind and rebuilt from their hash, by the stage they were in";
+    deleted_entries: [Counter] = "deleted_entries", "Stream entries that were gone while they were pending";
+    leadership_changes: [Counter] = "leadership_changes", "Terms that this relayer took up";
     lease_held: [IntGauge] = "lease_held", "1 while this relayer is the leader";
     lease_term: [IntGauge] = "lease_term", "The fencing term of the lease as last seen";
     lease_holder: [Family<ByHolder, IntGauge>] = "lease_holder", "1 for the boot that holds the lease as last seen";
@@ -119,10 +156,63 @@ metrics! {
     totals: [Family<ByEvent, IntGauge>] = "lane_events", "Everything the lane ever counted, over all processes";
     signer_balance: [FloatGauge] = "signer_balance_ether", "Gas money of the signer";
     payout_funds: [Family<ByToken, FloatGauge>] = "payout_funds_tokens", "What the payout contract can spend, in whole tokens";
+    gate_closed: [Family<ByGate, IntGauge>] = "gate_closed", "1 for each gate that is closed";
+    gate_parked: [Family<ByGate, IntGauge>] = "gate_parked", "Jobs parked under each closed gate";
+    synced: [IntGauge] = "synced", "1 while this Redis process is synced with the chain";
+    durable: [IntGauge] = "durable", "1 while Redis is as durable as DURABILITY asks";
+    window_limit: [Family<ByToken, FloatGauge>] = "window_limit_tokens", "What the rolling window allows, in whole tokens; absent while it is off";
     window_left: [Family<ByToken, FloatGauge>] = "window_left_tokens", "What the rolling window has left, in whole tokens";
 }
 
+/// What is told of each endpoint. Clones share the figures.
+#[derive(Debug, Clone, Default)]
+pub struct RpcMetrics {
+    up: Family<ByEndpoint, IntGauge>,
+    lag: Family<ByEndpoint, IntGauge>,
+    faults: Family<ByFault, Counter>,
+    refuted: Family<ByEndpoint, Counter>,
+    pub alone: Counter,
+}
+
+impl RpcMetrics {
+    /// What has not happened yet is zero, not absent.
+    pub fn begin(&self, endpoint: &str) {
+        self.state(endpoint, true, 0);
+        for fault in Fault::ALL {
+            self.faults
+                .get_or_create(&ByFault { endpoint: endpoint.to_owned(), kind: fault.name() })
+                .inc_by(0);
+        }
+        self.refuted.get_or_create(&ByEndpoint { endpoint: endpoint.to_owned() }).inc_by(0);
+    }
+
+    pub fn state(&self, endpoint: &str, up: bool, lag: u64) {
+        let label = ByEndpoint { endpoint: endpoint.to_owned() };
+        self.up.get_or_create(&label).set(i64::from(up));
+        self.lag.get_or_create(&label).set(i64::try_from(lag).unwrap_or(i64::MAX));
+    }
+
+    pub fn failed(&self, endpoint: &str, fault: Fault) {
+        self.faults.get_or_create(&ByFault { endpoint: endpoint.to_owned(), kind: fault.name() }).inc();
+    }
+
+    pub fn disagreed(&self, endpoint: &str) {
+        self.refuted.get_or_create(&ByEndpoint { endpoint: endpoint.to_owned() }).inc();
+    }
+}
+
 impl Metrics {
+    /// The part that the chain client writes.
+    pub fn rpc(&self) -> RpcMetrics {
+        RpcMetrics {
+            up: self.rpc_up.clone(),
+            lag: self.rpc_lag.clone(),
+            faults: self.rpc_faults.clone(),
+            refuted: self.rpc_refuted.clone(),
+            alone: self.rpc_alone.clone(),
+        }
+    }
+
     /// What has not happened yet is zero, not absent.
     fn show_zeros(&self) {
         for class in FailureClass::ALL {
@@ -131,6 +221,14 @@ impl Metrics {
         for kind in Kind::ALL {
             self.jobs_done.get_or_create(&ByKind { kind: kind.name() }).inc_by(0);
         }
+    }
+
+    /// Counts jobs as in this relayer's hands until the guard is dropped.
+    #[must_use]
+    pub fn hold(&self, jobs: usize) -> Held {
+        let jobs = i64::try_from(jobs).unwrap_or(i64::MAX);
+        self.claims.inc_by(jobs);
+        Held { claims: self.claims.clone(), jobs }
     }
 
     /// Counts what leaves a worker's or the leader's hands without success.
@@ -162,6 +260,23 @@ impl Metrics {
     fn set_token<T: Copy>(&self, token: &'static str, room: &TokenRoom<T>, whole: impl Fn(T) -> f64) {
         self.payout_funds.get_or_create(&ByToken { token }).set(whole(room.funds));
         self.window_left.get_or_create(&ByToken { token }).set(whole(room.window_left));
+        let limit = whole(room.window_limit);
+        if limit < OFF {
+            self.window_limit.get_or_create(&ByToken { token }).set(limit);
+        } else {
+            self.window_limit.remove(&ByToken { token });
+        }
+    }
+
+    /// The gates that are closed now, by name.
+    pub fn set_gates(&self, gates: &[ClosedGate]) {
+        self.gate_closed.clear();
+        self.gate_parked.clear();
+        for closed in gates {
+            let label = ByGate { gate: closed.gate.clone() };
+            self.gate_closed.get_or_create(&label).set(1);
+            self.gate_parked.get_or_create(&label).set(closed.parked as i64);
+        }
     }
 
     /// Who holds the lease, as last seen: `boot-uuid:term`.
@@ -198,6 +313,18 @@ impl Metrics {
     }
 }
 
+/// Jobs in this relayer's hands, however it lets go of them.
+pub struct Held {
+    claims: IntGauge,
+    jobs: i64,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.claims.dec_by(self.jobs);
+    }
+}
+
 /// OpenMetrics names a counter without its suffix in `# HELP` and `# TYPE`; the classic format names its samples, and
 /// knows neither units nor an end.
 fn classic(text: &str) -> String {
@@ -226,6 +353,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_endpoint_is_shown_by_name_with_every_kind_of_fault_from_the_start() {
+        let metrics = Metrics::new();
+        let rpc = metrics.rpc();
+        rpc.begin("node.example:8545");
+        rpc.failed("node.example:8545", Fault::RateLimited);
+        rpc.state("node.example:8545", false, 7);
+        rpc.disagreed("node.example:8545");
+        let text = metrics.encode();
+        let shows = |line: &str| assert!(text.lines().any(|found| found == line), "no `{line}` in\n{text}");
+        for fault in Fault::ALL {
+            let count = u8::from(fault == Fault::RateLimited);
+            let (name, kind) = ("ail_rpc_endpoint_errors_total", fault.name());
+            shows(&format!("{name}{{endpoint=\"node.example:8545\",kind=\"{kind}\"}} {count}"));
+        }
+        shows("ail_rpc_up{endpoint=\"node.example:8545\"} 0");
+        shows("ail_rpc_lag_blocks{endpoint=\"node.example:8545\"} 7");
+        shows("ail_rpc_disagreements_total{endpoint=\"node.example:8545\"} 1");
+    }
+
+    #[test]
     fn counters_are_named_as_their_samples_and_each_class_is_there_from_the_start() {
         let metrics = Metrics::new();
         metrics.nonce_errors.inc();
@@ -237,6 +384,11 @@ mod tests {
             let line = format!("ail_job_failures_total{{class=\"{}\"}} 0", class.name());
             assert!(text.lines().any(|found| found == line), "no `{line}` in\n{text}");
         }
+        {
+            let (_first, _second) = (metrics.hold(3), metrics.hold(4));
+            assert_eq!(metrics.claims.get(), 7);
+        }
+        assert_eq!(metrics.claims.get(), 0);
         assert!(!text.contains("# UNIT") && !text.contains("# EOF"), "{text}");
     }
 }

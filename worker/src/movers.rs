@@ -1,22 +1,45 @@
-//! Puts jobs back into the queue: after a delay, after a hold, when a gate opened, when a registration was decided. Every
-//! relayer does this; the scripts make it harmless that several do.
+//! Puts jobs back into the queue: after a delay, after a hold, when a gate opened, when a registration was decided; and
+//! now and then looks for jobs that were left behind. One relayer at a time does this; the others ask every
+//! two seconds whether it still does. The scripts make it harmless that two do.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use shared::store::{SLICE, StoreError};
+use shared::store::{Chores, SLICE, StoreError};
+use tokio::time::Instant;
 
+use crate::consumer;
 use crate::context::Context;
-use crate::gates;
 
-const EVERY: Duration = Duration::from_millis(500);
+/// How often the others ask whether the turn is free.
+const ASK_EVERY: Duration = Duration::from_secs(2);
+/// Between two looks where nothing is known to be due sooner.
+const EVERY: Duration = Duration::from_secs(1);
+/// Between two slices of one gate: time to meet it closed again before the next, larger one.
+const SLICE_EVERY: Duration = Duration::from_millis(500);
 const SOONEST: Duration = Duration::from_millis(10);
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// How many jobs a gate that just opened lets go at first; doubled while it stays open, so that a gate that closes again
+/// at once costs little, however many wait.
+const FIRST_SLICE: usize = 16;
 
 /// Moves until shutdown.
 pub async fn run(ctx: Context) {
-    let mut next = EVERY;
+    let mut next = SOONEST;
+    let mut turn: Option<Turn> = None;
     while ctx.pause(next).await {
-        next = match move_once(&ctx).await {
-            Ok(due) => due.map_or(EVERY, |due| due.clamp(SOONEST, EVERY)),
+        let round = async {
+            if turn.is_none() && !ctx.store.take_turn(&ctx.worker).await? {
+                return Ok(None);
+            }
+            turn.get_or_insert_with(Turn::new).round(&ctx).await
+        };
+        next = match round.await {
+            Ok(Some(soon)) => soon,
+            Ok(None) => {
+                turn = None;
+                ASK_EVERY
+            }
             Err(error) => {
                 ctx.metrics.redis_errors.inc();
                 tracing::warn!(%error, "moving jobs back into the queue failed");
@@ -26,17 +49,55 @@ pub async fn run(ctx: Context) {
     }
 }
 
-/// One round; returns how long until the next delay is over.
-async fn move_once(ctx: &Context) -> Result<Option<Duration>, StoreError> {
-    let (promoted, due) = ctx.store.promote().await?;
-    for child in ctx.store.to_unblock().await? {
-        ctx.store.unblock(child).await?;
+/// What the relayer whose turn it is remembers.
+struct Turn {
+    /// Per gate that lets jobs go: how many with the next slice.
+    slices: BTreeMap<String, usize>,
+    sweep_at: Instant,
+}
+
+impl Turn {
+    fn new() -> Self {
+        Self { slices: BTreeMap::new(), sweep_at: Instant::now() + SWEEP_EVERY }
     }
-    for (gate, parked) in gates::PARKING.iter().zip(ctx.store.parked(&gates::PARKING).await?) {
-        if parked > 0 {
-            // One slice per round, so that a long queue under a gate that closes again costs little.
-            ctx.store.release_parked(gate).await?;
+
+    /// One round; returns when to come again, `None` when the turn is another's.
+    async fn round(&mut self, ctx: &Context) -> Result<Option<Duration>, StoreError> {
+        let Some(chores) = ctx.store.chores(&ctx.worker).await? else { return Ok(None) };
+        let mut next = EVERY;
+        if let Some(due) = chores.next_due {
+            next = next.min(due);
+            if due.is_zero() {
+                let (promoted, due) = ctx.store.promote().await?;
+                next = if promoted == SLICE { SOONEST } else { due.unwrap_or(EVERY).min(EVERY) };
+            }
         }
+        if chores.children.len() == SLICE {
+            next = SOONEST;
+        }
+        for child in &chores.children {
+            ctx.store.unblock(*child).await?;
+        }
+        self.release(ctx, &chores).await?;
+        if !chores.gates.is_empty() {
+            next = next.min(SLICE_EVERY);
+        }
+        if Instant::now() >= self.sweep_at {
+            self.sweep_at = Instant::now() + SWEEP_EVERY;
+            consumer::sweep(ctx).await?;
+        }
+        Ok(Some(next.max(SOONEST)))
     }
-    Ok(if promoted == SLICE { Some(SOONEST) } else { due })
+
+    /// Lets one slice go under each open gate. A gate that is not among them has closed, or has nobody parked: the next
+    /// time it begins with a small slice again.
+    async fn release(&mut self, ctx: &Context, chores: &Chores) -> Result<(), StoreError> {
+        self.slices.retain(|gate, _| chores.gates.contains(gate));
+        for gate in &chores.gates {
+            let slice = self.slices.entry(gate.clone()).or_insert(FIRST_SLICE);
+            ctx.store.release_parked(gate, *slice).await?;
+            *slice = (*slice * 2).min(SLICE);
+        }
+        Ok(())
+    }
 }

@@ -13,9 +13,13 @@ pub async fn problems(
     relayer: alloy::primitives::Address,
 ) -> Vec<String> {
     let mut found = redis(store).await;
-    match on_chain(config, chain, relayer).await {
-        Ok(problems) => found.extend(problems),
-        Err(error) => found.push(format!("the chain cannot be checked: {error}")),
+    let (any, problems) = endpoints(config, chain).await;
+    found.extend(problems);
+    if any {
+        match contracts(config, chain, relayer).await {
+            Ok(problems) => found.extend(problems),
+            Err(error) => found.push(format!("the chain cannot be checked: {error}")),
+        }
     }
     found
 }
@@ -34,17 +38,36 @@ async fn redis(store: &Store) -> Vec<String> {
     found
 }
 
-async fn on_chain(
+/// Whether some endpoint is on the right chain, and what is wrong with the others. One that does not answer is a warning
+/// as long as another does.
+async fn endpoints(config: &Config, chain: &dyn Chain) -> (bool, Vec<String>) {
+    let mut found = Vec::new();
+    let mut silent = None;
+    let mut any = false;
+    for (endpoint, answer) in chain.check_endpoints().await {
+        match answer {
+            Ok(()) => any = true,
+            Err(ChainError::WrongChain { found: id, .. }) => {
+                found.push(format!("CHAIN_ID={} but {endpoint} is on chain {id}", config.chain_id));
+            }
+            Err(error) => {
+                tracing::warn!(rpc.endpoint = &*endpoint, %error, "an endpoint does not answer at start");
+                silent.get_or_insert(error);
+            }
+        }
+    }
+    if !any {
+        found.extend(silent.map(|error| format!("the chain cannot be checked: {error}")));
+    }
+    (any, found)
+}
+
+async fn contracts(
     config: &Config,
     chain: &dyn Chain,
     relayer: alloy::primitives::Address,
 ) -> Result<Vec<String>, ChainError> {
     let mut found = Vec::new();
-    let chain_id = chain.chain_id().await?;
-    if chain_id != config.chain_id {
-        // Nothing else on another chain is worth a look.
-        return Ok(vec![format!("CHAIN_ID={} but the node is on chain {chain_id}", config.chain_id)]);
-    }
     let contracts =
         [("AFFILIATE_REGISTRY_ADDRESS", config.registry), ("AFFILIATE_PAYOUT_ADDRESS", config.payout)];
     let mut all_there = true;

@@ -6,7 +6,7 @@ use poem::http::StatusCode;
 use poem::listener::{Acceptor, Listener, TcpListener};
 use poem::web::Data;
 use poem::{EndpointExt, IntoResponse, Response, Route, Server, get, handler};
-use shared::store::Store;
+use shared::store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
@@ -41,16 +41,22 @@ pub async fn serve(
 
 #[handler]
 async fn show_metrics(Data(served): Data<&Arc<Served>>) -> Response {
-    match served.store.stats().await {
-        Ok(stats) => served.metrics.set_stats(&stats),
-        Err(error) => tracing::warn!(%error, "metrics without queue depths"),
-    }
-    match served.store.lease_holder().await {
-        Ok(holder) => served.metrics.set_holder(holder.as_ref().map(|(value, _)| value.as_str())),
-        Err(error) => tracing::warn!(%error, "metrics without lease holder"),
+    if let Err(error) = look_at_the_lane(&served.store, &served.metrics).await {
+        tracing::warn!(%error, "metrics without what only Redis knows");
     }
     let kind = "text/plain; version=0.0.4; charset=utf-8";
     served.metrics.encode().with_content_type(kind).into_response()
+}
+
+/// The gauges that are read at the scrape, so that they are the same whichever relayer is asked.
+async fn look_at_the_lane(store: &Store, metrics: &Metrics) -> Result<(), StoreError> {
+    metrics.set_stats(&store.stats().await?);
+    let holder = store.lease_holder().await?;
+    metrics.set_holder(holder.as_ref().map(|(value, _)| value.as_str()));
+    metrics.set_gates(&store.closed_gates().await?);
+    metrics.synced.set(i64::from(store.sync_state().await?.synced));
+    metrics.durable.set(i64::from(store.check_durability().await?.is_empty()));
+    Ok(())
 }
 
 #[handler]

@@ -36,8 +36,10 @@ pub fn decide(verdict: Verdict, attempts: u32, at: BlockNumber, policy: &RetryPo
     match verdict {
         Verdict::Fine => Next::Ready,
         Verdict::AlreadyDone => Next::Settled { block: at },
-        // We know the referral, so the node is behind: no charge.
-        Verdict::NotRegistered => Next::Leaves(Exit::BackOff { delay: LAG, charge: false, failure: None }),
+        // We know the referral, and blocks have one time each: the node is behind, or between two blocks. No charge.
+        Verdict::NotRegistered | Verdict::OutOfTime => {
+            Next::Leaves(Exit::BackOff { delay: LAG, charge: false, failure: None })
+        }
         Verdict::Gate { gate, reason } => Next::Parked { gate, reason },
         Verdict::Fails(failure) => Next::Leaves(charged(failure, attempts, policy, draw)),
     }
@@ -86,7 +88,9 @@ mod tests {
 
     #[test]
     fn a_lagging_node_costs_no_attempt() {
-        let next = decide(Verdict::NotRegistered, 2, BlockNumber::new(9), &RetryPolicy::new(3), 0.5);
-        assert!(matches!(next, Next::Leaves(Exit::BackOff { charge: false, .. })));
+        for verdict in [Verdict::NotRegistered, Verdict::OutOfTime] {
+            let next = decide(verdict, 2, BlockNumber::new(9), &RetryPolicy::new(3), 0.5);
+            assert!(matches!(next, Next::Leaves(Exit::BackOff { charge: false, .. })));
+        }
     }
 }

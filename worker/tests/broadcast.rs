@@ -11,11 +11,12 @@ use alloy::sol_types::SolCall;
 use serde_json::json;
 use shared::ids::Nonce;
 use shared::tx::Fees;
-use support::{Anvil, CHAIN_ID, RELAYER, World, client, free_port, payout, relayer_key, wallet};
+use support::{Anvil, CHAIN_ID, RELAYER, World, client, free_port, nonce_of, payout, relayer_key, wallet};
 use worker::chain::alloy::{AlloyChain, AlloyChainConfig, Url};
 use worker::chain::contracts::{IAffiliatePayout, IAffiliateRegistry, Payout as Item, Referral};
 use worker::chain::{Chain, ChainError, SendOutcome};
 use worker::keys::{SignedTransaction, Unsigned, sign_eip1559};
+use worker::metrics::RpcMetrics;
 use worker::signer::gas::{self, PayoutMix, Tokens};
 
 const GWEI: u128 = 1_000_000_000;
@@ -45,7 +46,7 @@ async fn each_answer_to_a_broadcast_is_recognised() {
     let world = World::start().await;
     let chain = &world.chain;
     world.anvil.rpc("evm_setAutomine", json!([false])).await;
-    let nonce = chain.nonce_latest(RELAYER).await.unwrap().get();
+    let nonce = nonce_of(chain, RELAYER).await.get();
 
     assert_eq!(send(chain, transfer(nonce, 20 * GWEI)).await, SendOutcome::Accepted);
     assert_eq!(send(chain, transfer(nonce, 20 * GWEI)).await, SendOutcome::AlreadyKnown);
@@ -55,8 +56,8 @@ async fn each_answer_to_a_broadcast_is_recognised() {
     let bumped =
         Unsigned { fees: Fees { max_fee: 30 * GWEI, max_priority_fee: 2 * GWEI }, ..transfer(nonce, 0) };
     assert_eq!(send(chain, bumped).await, SendOutcome::Accepted);
-    assert_eq!(chain.nonce_pending(RELAYER).await, Ok(Nonce::new(nonce + 1)));
-    assert_eq!(chain.nonce_latest(RELAYER).await, Ok(Nonce::new(nonce)));
+    let nonces = chain.takeover_nonces(RELAYER).await.unwrap();
+    assert_eq!((nonces.latest.get(), nonces.pending.get()), (nonce, nonce + 1));
 
     world.anvil.mine(1).await;
     assert_eq!(send(chain, transfer(nonce, 20 * GWEI)).await, SendOutcome::NonceTooLow);
@@ -74,10 +75,13 @@ async fn each_answer_to_a_broadcast_is_recognised() {
 fn chain_of(world: &World, urls: &[Url], deadline: Duration) -> AlloyChain {
     AlloyChain::new(&AlloyChainConfig {
         endpoints: urls.to_vec(),
+        chain_id: CHAIN_ID,
         registry: world.deployed.registry,
         payout: world.deployed.payout,
         relayer: RELAYER,
         deadline,
+        check_every: AlloyChainConfig::DEFAULT_CHECK,
+        metrics: RpcMetrics::default(),
     })
     .unwrap()
 }
@@ -89,8 +93,8 @@ async fn one_living_endpoint_is_enough_for_reads_and_broadcasts() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let silent: Url = format!("http://{}", silent.local_addr().unwrap()).parse().unwrap();
     let chain = chain_of(&world, &[dead.clone(), silent.clone(), world.anvil.http()], Duration::from_secs(1));
-    assert_eq!(chain.chain_id().await, Ok(CHAIN_ID));
-    let nonce = chain.nonce_latest(RELAYER).await.unwrap().get();
+    assert_eq!(chain.has_code(world.deployed.payout).await, Ok(true));
+    let nonce = nonce_of(&chain, RELAYER).await.get();
     let patient = chain_of(&world, &[silent.clone(), world.anvil.http()], Duration::from_secs(60));
     let sent =
         tokio::time::timeout(Duration::from_secs(10), send(&patient, transfer(nonce, 20 * GWEI))).await;
@@ -118,7 +122,7 @@ async fn a_broadcast_reaches_every_endpoint() {
 
 /// Signs and mines a call with the gas limit of the table, and gives the gas it used.
 async fn mined(world: &World, to: Address, data: Vec<u8>, gas_limit: u64) -> u64 {
-    let nonce = world.chain.nonce_latest(RELAYER).await.unwrap();
+    let nonce = nonce_of(&world.chain, RELAYER).await;
     let unsigned = Unsigned { nonce, to, data: data.into(), gas_limit, ..transfer(0, 50 * GWEI) };
     let signed = sign(unsigned).await;
     gas::check(gas_limit, signed.raw.len(), world.head().await.gas_limit).unwrap();

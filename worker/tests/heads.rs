@@ -57,6 +57,7 @@ fn polling(poll: Duration) -> HeadsConfig {
 fn pushing(anvil: &Anvil) -> HeadsConfig {
     HeadsConfig {
         websocket: Some(anvil.ws()),
+        chain_id: Some(support::CHAIN_ID),
         poll: Duration::from_millis(50),
         safety_poll: NEVER,
         reconnect: Duration::from_millis(50),
@@ -127,6 +128,20 @@ async fn an_outage_of_the_node_ends_nothing() {
     follower.reaches(7).await;
     again.mine(1).await;
     follower.reaches(8).await;
+    follower.stops().await;
+}
+
+#[tokio::test]
+async fn a_websocket_on_another_chain_is_not_listened_to() {
+    let (anvil, other) = (Anvil::start(&["--no-mining"]).await, Anvil::start(&["--no-mining"]).await);
+    other.mine(1_000).await;
+    let expected = Some(support::CHAIN_ID + 1);
+    let mut follower = follow(anvil.http(), HeadsConfig { chain_id: expected, ..pushing(&other) });
+    for number in 1..=20 {
+        other.mine(1).await;
+        anvil.mine(1).await;
+        assert_eq!(follower.reaches(number).await.number.get(), number);
+    }
     follower.stops().await;
 }
 

@@ -1,11 +1,16 @@
 //! What travels over HTTP. Doc comments here are the OpenAPI descriptions, so they give units and forms. Wallets are shown
 //! with their EIP-55 checksum; amounts are decimal strings of base units; times are unix milliseconds of the Redis clock.
 
+mod feed;
+mod fleet;
 mod jobs;
 mod operations;
 mod programme;
 mod requests;
+mod transactions;
 
+pub(crate) use feed::FeedMessage;
+pub(crate) use fleet::FleetAnswer;
 pub(crate) use jobs::{JobPageView, JobView, KindName, StateName, classes};
 pub(crate) use operations::{
     CancelAnswer, PauseAnswer, ReadinessPoint, ReadinessView, RetryAnswer, StatsView,
@@ -15,6 +20,8 @@ pub(crate) use requests::{
     Event, ModeName, ModeRequest, PauseRequest, ReasonRequest, RegisterAnswer, RegisterRequest, Switch,
     WebhookAnswer, WebhookEvent, check_reason,
 };
+
+pub(crate) use transactions::{TransactionPageView, TransactionView, TxStateName};
 
 use poem_openapi::Object;
 use shared::money::Commission;

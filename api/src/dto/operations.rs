@@ -64,7 +64,7 @@ pub(crate) struct GateView {
     pub(crate) by: String,
     /// Since when, in unix milliseconds.
     pub(crate) since: u64,
-    /// How many jobs are parked under it.
+    /// How many jobs wait for it: those parked under it, and under a gate of the signer those that are checked.
     pub(crate) parked: u64,
 }
 

@@ -4,7 +4,7 @@ use poem::web::Data;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, OpenApi};
-use shared::ids::JobId;
+use shared::ids::{Hash32, JobId};
 use shared::job::{FailureClass, Kind};
 use shared::store::{Cancelled, JobFilter, Retried};
 
@@ -51,6 +51,8 @@ impl Jobs {
         wallet: Query<Option<String>>,
         /// Only the payout of this payment: its on-chain id (0x and 64 hex digits), or `source:external_id`.
         payment: Query<Option<String>>,
+        /// Only jobs that this transaction was to settle: the hash of any of its attempts (0x and 64 hex digits).
+        tx: Query<Option<String>>,
         /// Only jobs whose last failure is of this class.
         error_class: Query<Option<String>>,
         /// Only jobs last changed at or after this time, in unix milliseconds.
@@ -68,6 +70,7 @@ impl Jobs {
             kind: kind.0.map(KindName::kind),
             wallet: wallet.0.map(|text| parse_wallet(&text, "wallet")).transpose()?,
             payment: payment.0.map(|text| parse_payment(&text, "payment")).transpose()?,
+            tx: tx.0.map(|text| parse_hash(&text, "tx")).transpose()?,
             error_class: error_class.0.as_deref().map(parse_class).transpose()?,
             changed_from: changed_from.0,
             changed_to: changed_to.0,
@@ -189,6 +192,10 @@ impl Jobs {
 
 fn parse_job(text: &str) -> Result<JobId, Problem> {
     text.parse().map_err(|error| Problem::id(&error, "id", text))
+}
+
+fn parse_hash(text: &str, field: &str) -> Result<Hash32, Problem> {
+    text.parse().map_err(|error| Problem::id(&error, field, text))
 }
 
 fn parse_class(text: &str) -> Result<FailureClass, Problem> {

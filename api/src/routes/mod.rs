@@ -1,19 +1,25 @@
 //! The routes: one file per resource. Each handler parses, asks the store one question, and words the answer.
 
 mod affiliates;
+mod events;
+mod fleet;
 mod health;
 mod jobs;
 mod operations;
 mod payments;
 mod register;
+mod transactions;
 mod webhooks;
 
 pub(crate) use affiliates::Affiliates;
+pub(crate) use events::Events;
+pub(crate) use fleet::FleetRoutes;
 pub(crate) use health::Health;
 pub(crate) use jobs::Jobs;
 pub(crate) use operations::Operations;
 pub(crate) use payments::Payments;
 pub(crate) use register::Registration;
+pub(crate) use transactions::Transactions;
 pub(crate) use webhooks::Webhooks;
 
 use poem_openapi::Tags;

@@ -5,6 +5,8 @@ use std::process::{Command, Stdio};
 
 use reqwest::Method;
 use serde_json::json;
+use shared::ids::BlockNumber;
+use shared::store::Replay;
 
 use crate::support::*;
 
@@ -21,6 +23,19 @@ async fn not_synced_is_red_with_the_reason_and_turns_green() {
     server.sync().await;
     let answer = eventually(|| ready(&server), |answer| answer.status == 200).await;
     assert_eq!(answer.body, json!({"ready": true, "reasons": [], "notes": []}));
+}
+
+#[tokio::test]
+async fn not_synced_tells_how_far_the_replay_has_come() {
+    let server = Server::unsynced().await;
+    let block = BlockNumber::new;
+    let replay = Replay { from: block(7), to: block(40_000), at: Some(block(10_006)), events: 321 };
+    assert!(server.store.show_replay(&server.fence, &replay).await.unwrap());
+    let told = "from block 7 to 40000: at block 10006, 321 events so far";
+    let answer = eventually(|| ready(&server), |answer| answer.text.contains(told)).await;
+    assert_eq!((answer.status, &answer.body["reasons"][0]["code"]), (503, &json!("not_synced")));
+    server.sync().await;
+    eventually(|| ready(&server), |answer| answer.status == 200).await;
 }
 
 #[tokio::test]
@@ -96,6 +111,7 @@ async fn metrics_are_clean_by_promtool_and_count_what_happened() {
         "affiliate_api_webhook_events_total{source=\"payments\",decision=\"due\"} 1",
         "affiliate_api_auth_failures_total{code=\"invalid_signature\"} 1",
         "affiliate_api_redis_up 1",
+        "affiliate_api_event_streams 0",
     ] {
         assert!(metrics.text.contains(line), "{line} is not in\n{}", metrics.text);
     }

@@ -100,14 +100,17 @@ async fn pages_hold_every_job_once() {
 async fn filters_combine() {
     let server = Server::start().await;
     server.refer(&wallet(1), &wallet(2)).await;
-    let (first, second) = (due(&server, 1).await, due(&server, 2).await);
+    let first = due(&server, 1).await;
     failed(&server, &first).await;
+    let second = due(&server, 2).await;
     let id =
         Answer::of(server.get("/api/payments/payments:pay_2")).await.body["id"].as_str().unwrap().to_owned();
     let updated =
         Answer::of(server.get(&format!("/api/jobs/{second}"))).await.body["updated_at"].as_u64().unwrap();
+    submitted(&server, &second).await;
     let none: &[&String] = &[];
-    let cases: [(String, &[&String]); 9] = [
+    let hash = attempt(0xaa).hash;
+    let cases: [(String, &[&String]); 11] = [
         ("state=failed".into(), &[&first]),
         ("state=failed&error_class=above_cap".into(), &[&first]),
         ("state=failed&error_class=poison".into(), none),
@@ -116,6 +119,8 @@ async fn filters_combine() {
         (format!("payment={id}&state=failed"), none),
         (format!("wallet={}&kind=payout&state=failed", wallet(2)), &[&first]),
         (format!("wallet={}", wallet(9)), none),
+        (format!("tx={hash}"), &[&second]),
+        (format!("tx={hash}&state=failed"), none),
         (format!("state=failed&changed_to={}", updated - 60_000), none),
     ];
     for (query, expected) in cases {
@@ -135,6 +140,7 @@ async fn filters_combine() {
         ("payment=Pay:1", "payment", "Pay:1"),
         ("payment=0x12", "payment", "0x12"),
         ("limit=0", "limit", "0"),
+        ("tx=0x12", "tx", "0x12"),
     ] {
         Answer::of(server.get(&format!("/api/jobs?{query}")))
             .await

@@ -6,6 +6,8 @@
 mod auth;
 mod bad_input;
 mod document;
+mod events;
+mod fleet;
 mod health;
 mod jobs;
 mod operations;
@@ -14,3 +16,4 @@ mod process;
 mod refunds;
 mod signatures;
 mod support;
+mod transactions;

@@ -56,7 +56,7 @@ pub struct Server {
     pub fence: Fence,
     pub base: String,
     pub client: reqwest::Client,
-    tasks: Tasks,
+    pub tasks: Tasks,
 }
 
 impl Drop for Server {
@@ -88,9 +88,9 @@ impl Server {
         let env = Env::new(|name| change(name).or_else(|| setting(name, redis.url())));
         let config = Config::read(env).unwrap();
         let listening = Listening::on(config.listen).await.unwrap();
-        let app = App::start(config).await.unwrap();
-        let base = format!("http://{}", listening.address);
         let tasks = Tasks::new();
+        let app = App::start(config, &tasks).await.unwrap();
+        let base = format!("http://{}", listening.address);
         tasks.critical("server", listening.serve(app, tasks.shutdown()));
         Self { redis: Some(redis), store, fence, base, client: reqwest::Client::new(), tasks }
     }
@@ -197,7 +197,10 @@ pub struct Answer {
 
 impl Answer {
     pub async fn of(request: RequestBuilder) -> Self {
-        let response = request.send().await.unwrap();
+        Self::read(request.send().await.unwrap()).await
+    }
+
+    pub async fn read(response: reqwest::Response) -> Self {
         let (status, headers) = (response.status(), response.headers().clone());
         let text = response.text().await.unwrap();
         let body = serde_json::from_str(&text).unwrap_or(Value::Null);

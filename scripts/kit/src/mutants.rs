@@ -85,9 +85,9 @@ pub async fn run(options: Options) -> Result<ExitCode> {
         eprintln!("mutants: {} {}", mutant.name, outcome.name());
         rows.push((mutant, outcome));
     }
-    println!("\n{:<18}{:<34}{:<52}what", "outcome", "mutant", "test");
+    println!("\n{:<18}{:<34}what, and the test that noticed", "outcome", "mutant");
     for (mutant, outcome) in &rows {
-        println!("{:<18}{:<34}{:<52}{}", outcome.name(), mutant.name, mutant.test, mutant.what);
+        println!("{:<18}{:<34}{}\n{:<52}{}", outcome.name(), mutant.name, mutant.what, "", mutant.test);
     }
     let killed = rows.iter().filter(|(_, outcome)| *outcome == Outcome::Killed).count();
     println!("{killed} of {} mutants killed; logs in {}", rows.len(), bench.logs.display());

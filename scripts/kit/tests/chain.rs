@@ -185,3 +185,38 @@ async fn without_gas_money_nothing_is_journaled_until_there_is_some() -> Result<
     world.anvil.set_balance(relayer, alloy::primitives::U256::from(10u128.pow(20))).await?;
     all_paid_once(&world, &client, &jobs).await
 }
+
+/// Twenty blocks: more than a consumed nonce without a receipt is waited for.
+const PAST_HOPE: u64 = 20;
+
+#[tokio::test]
+async fn a_nonce_that_a_stranger_consumed_is_waited_for_and_then_its_jobs_are_paid_without_charge()
+-> Result<()> {
+    let world = quick().start().await?;
+    let client = world.client()?;
+    let (child, _) = registered(&client).await?;
+    world.anvil.set_mining(Mining::Manual).await?;
+    let job = pay(&client, &child, 1, "overtaken").await?.remove(0);
+    let submitted = at_stage(&client, &job, "submitted").await?;
+    until("the attempt in the pool", LIMIT, || sent(&world, &submitted, 0)).await?;
+
+    // Somebody else holds the key, and bids more for the same nonce.
+    let relayer = kit::world::contracts::RELAYER;
+    let nonce = world.contracts.relayer_nonce().await?;
+    let rival = json!([{
+        "from": relayer, "to": relayer, "nonce": format!("{nonce:#x}"), "gas": "0x5208",
+        "maxFeePerGas": "0x174876e800", "maxPriorityFeePerGas": "0x174876e800",
+    }]);
+    world.anvil.rpc("eth_sendTransaction", rival).await?;
+    world.anvil.mine(4).await?;
+    world.until_logged(0, &format!("no node has a receipt for nonce {nonce} yet"), LIMIT).await?;
+    let record = client.job(&job).await?;
+    ensure!(record["stage"] == "submitted", "it was not waited for: {record:#}");
+
+    world.anvil.mine(PAST_HOPE).await?;
+    world.until_logged(0, "a transaction that is not ours consumed this nonce", LIMIT).await?;
+    world.anvil.set_mining(Mining::Every(1)).await?;
+    all_paid_once(&world, &client, &[job]).await?;
+    ensure!(world.contracts.paid().await?.len() == 1);
+    Ok(())
+}

@@ -5,11 +5,11 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use kit::world::process::until;
 use kit::world::{Client, Mining, Signal, World};
 use serde_json::Value;
-use support::{LIMIT, at_stage, pay, quick, registered};
+use support::{LIMIT, at_stage, pay, quick, registered, seen_by_leader};
 
 /// The commission of 10 % on a payment of 10.00, in base units.
 const COMMISSION: &str = "1000000";
@@ -108,7 +108,7 @@ async fn a_refund_of_a_journaled_payout_is_requested_and_owed_once_it_is_paid() 
 
 #[tokio::test]
 async fn a_refund_of_a_journaled_payout_cancels_it_when_the_chain_refuses_to_pay() -> Result<()> {
-    let world = quick().start().await?;
+    let mut world = quick().start().await?;
     let client = world.client()?;
     let (child, referrer) = registered(&client).await?;
     world.anvil.set_mining(Mining::Manual).await?;
@@ -125,7 +125,10 @@ async fn a_refund_of_a_journaled_payout_cancels_it_when_the_chain_refuses_to_pay
     ensure!(sent.get_receipt().await?.status(), "not blocklisted");
     client.wait_for(&job, &["cancelled"], LIMIT).await?;
 
-    world.contracts.as_owner(usdc.setBlocklisted(referrer.parse()?, false)).await?;
+    let receipt = world.contracts.as_owner(usdc.setBlocklisted(referrer.parse()?, false)).await?;
+    // Payouts are checked on top of the newest block that the relayer has seen.
+    let unblocked = receipt.block_number.context("its block")?;
+    seen_by_leader(&mut world, unblocked).await?;
     only_another_is_paid(&world, &client, &child, "refused_0").await?;
     assert_eq!(client.job(&job).await?["state"], "cancelled");
     Ok(())

@@ -80,9 +80,10 @@ async fn a_relayer_with_a_bad_configuration_exits_64_with_every_problem_before_i
     let env = [
         ("METRICS_LISTEN", taken.local_addr()?.to_string()),
         ("CHAIN_ID", "mainnet".to_owned()),
-        ("ETH_RPC_HTTPS", "ftp://node.invalid".to_owned()),
+        ("ETH_RPC_HTTPS", "ftp://node.invalid,http://a.invalid,http://a.invalid".to_owned()),
         ("AFFILIATE_REGISTRY_ADDRESS", "0x0000000000000000000000000000000000000000".to_owned()),
         ("CONFIRMATIONS", "0".to_owned()),
+        ("RPC_CHECK_MS", "1".to_owned()),
         ("DURABILITY", "perhaps".to_owned()),
         ("LEASE_TTL_MS", "soon".to_owned()),
     ];
@@ -91,7 +92,9 @@ async fn a_relayer_with_a_bad_configuration_exits_64_with_every_problem_before_i
     let listed = [
         "REDIS_URL",
         "CHAIN_ID=mainnet",
-        "ETH_RPC_HTTPS",
+        "ETH_RPC_HTTPS: endpoint 1 does not begin with http",
+        "ETH_RPC_HTTPS: endpoint 3 is there twice",
+        "RPC_CHECK_MS=1",
         "AFFILIATE_REGISTRY_ADDRESS=0x0000",
         "AFFILIATE_PAYOUT_ADDRESS",
         "CONFIRMATIONS=0",
@@ -171,8 +174,10 @@ async fn a_relayer_that_finds_chain_or_redis_unfit_exits_69_with_every_problem_b
     let world = bare().await?;
     let taken = taken_port()?;
     let nobody = wallet(0x77, 1);
+    let node = world.anvil.url();
+    let wrong_chain = format!("CHAIN_ID=1 but {} is on chain 31337", node.trim_start_matches("http://"));
     let cases: [Case<'_>; 5] = [
-        (&[("CHAIN_ID", "1")], &["CHAIN_ID=1 but the node is on chain 31337"]),
+        (&[("CHAIN_ID", "1")], &[&wrong_chain]),
         (
             &[("AFFILIATE_REGISTRY_ADDRESS", &nobody), ("AFFILIATE_PAYOUT_ADDRESS", &nobody)],
             &["AFFILIATE_REGISTRY_ADDRESS=0x77", "AFFILIATE_PAYOUT_ADDRESS=0x77"],

@@ -284,7 +284,7 @@ impl Store {
     }
 }
 
-fn read_tx(nonce: Nonce, record: &Record<'_>) -> Result<TxRecord, StoreError> {
+pub(super) fn read_tx(nonce: Nonce, record: &Record<'_>) -> Result<TxRecord, StoreError> {
     let corrupt = |field, expected| StoreError::Corrupt {
         key: record.key.to_owned(),
         field,

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use alloy::primitives::Address;
 
-use crate::ids::{ExternalId, IdError, JobId, Nonce, PaymentId, Source, Wallet};
+use crate::ids::{ExternalId, Hash32, IdError, JobId, Nonce, PaymentId, Source, Wallet};
 
 /// The name of a lane: one signer, one pair of contracts, one shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,6 +120,14 @@ impl Keys {
         self.key(&format!("open:{signer:#x}"))
     }
 
+    pub(super) fn signers(&self) -> String {
+        self.key("signers")
+    }
+
+    pub(super) fn tx_of_hash(&self, hash: Hash32) -> String {
+        self.key(&format!("hash:{hash}"))
+    }
+
     pub(super) fn settling(&self) -> String {
         self.key("settling")
     }
@@ -130,6 +138,22 @@ impl Keys {
 
     pub(super) fn synced(&self) -> String {
         self.key("synced")
+    }
+
+    pub(super) fn events(&self) -> String {
+        self.key("events")
+    }
+
+    pub(super) fn fleet(&self) -> String {
+        self.key("fleet")
+    }
+
+    pub(super) fn relayer(&self, worker: &str) -> String {
+        self.key(&format!("fleet:{worker}"))
+    }
+
+    pub(super) fn turn(&self) -> String {
+        self.key("turn")
     }
 
     pub(super) fn stats(&self) -> String {

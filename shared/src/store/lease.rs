@@ -16,8 +16,16 @@ use crate::ids::FencingTerm;
 pub struct Fence(String);
 
 impl Fence {
+    pub(super) fn of_stored(value: &str) -> Self {
+        Self(value.to_owned())
+    }
+
     pub(super) fn value(&self) -> &str {
         &self.0
+    }
+
+    pub fn boot(&self) -> Option<&str> {
+        self.0.rsplit_once(':').map(|(boot, _)| boot)
     }
 
     pub fn term(&self) -> Option<FencingTerm> {
@@ -54,6 +62,16 @@ impl Store {
         let remaining: i64 = codec::parse("lease", "pttl", &text(2)?, "milliseconds")?;
         let remaining = Duration::from_millis(u64::try_from(remaining).unwrap_or(0));
         Ok(Acquisition::HeldBy { value: text(1)?, remaining })
+    }
+
+    /// For how much longer the lease is held; `None` when nobody holds it. One plain command: followers ask often.
+    pub async fn lease_remaining(&self) -> Result<Option<Duration>, StoreError> {
+        let remaining: i64 = redis::cmd("PTTL")
+            .arg(self.keys.lease())
+            .query_async(&mut self.hot.clone())
+            .await
+            .map_err(|source| StoreError::Redis { operation: "lease remaining", source })?;
+        Ok(u64::try_from(remaining).ok().map(Duration::from_millis))
     }
 
     /// Extends the lease; `false` when it is not ours any more.

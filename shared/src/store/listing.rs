@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::codec;
 use super::error::StoreError;
 use super::{SLICE, Store};
-use crate::ids::{JobId, PaymentId, Wallet};
+use crate::ids::{Hash32, JobId, PaymentId, Wallet};
 use crate::job::{FailureClass, Job, Kind, Payload};
 use crate::job_state::Stage;
 
@@ -17,6 +17,8 @@ pub struct JobFilter {
     /// Child or referrer.
     pub wallet: Option<Wallet>,
     pub payment: Option<PaymentId>,
+    /// Jobs that the transaction with this hash, any attempt's, was to settle.
+    pub tx: Option<Hash32>,
     pub error_class: Option<FailureClass>,
     /// Unix milliseconds of the last change, both inclusive.
     pub changed_from: Option<u64>,
@@ -47,6 +49,9 @@ impl Store {
             Some((state, offset)) => (state.parse().unwrap_or(0), offset.parse().unwrap_or(0)),
             None => (0, 0),
         };
+        if let Some(hash) = filter.tx {
+            return self.jobs_in(&self.jobs_of_tx(hash).await?, filter, offset, limit).await;
+        }
         if let Some(payment) = filter.payment {
             let job = self.payment(payment).await?.and_then(|payment| payment.job);
             let job = match job {
@@ -82,6 +87,26 @@ impl Store {
             }
         }
         Ok(JobPage { jobs, next: None })
+    }
+
+    /// One page of the jobs among `ids`, which are as many as a transaction holds.
+    async fn jobs_in(
+        &self,
+        ids: &[JobId],
+        filter: &JobFilter,
+        offset: usize,
+        limit: usize,
+    ) -> Result<JobPage, StoreError> {
+        let mut page = JobPage { jobs: Vec::new(), next: None };
+        for (seen, job) in self.load(ids).await?.into_iter().enumerate().skip(offset) {
+            let Some(job) = job.filter(|job| matches(filter, job)) else { continue };
+            if page.jobs.len() == limit {
+                page.next = Some(format!("0.{seen}"));
+                break;
+            }
+            page.jobs.push(job);
+        }
+        Ok(page)
     }
 
     /// The narrowest indexes that hold every match, and whether their scores are times of last change.

@@ -13,6 +13,8 @@ mod accounts;
 mod codec;
 mod durability;
 mod error;
+mod feed;
+mod fleet;
 mod gates;
 mod intake;
 mod jobs;
@@ -20,28 +22,37 @@ mod journal;
 mod keys;
 mod lease;
 mod listing;
+mod recovery;
 mod refunds;
 mod script;
 mod stats;
 mod stream;
 mod sync;
+mod transactions;
 
 pub use accounts::{AffiliateView, PaymentView, ReferralView};
 pub use codec::{Brief, TimelineEntry};
 pub use durability::{Durability, DurabilityProblem};
 pub use error::StoreError;
-pub use gates::{ClosedGate, INTAKE, RECONCILE, SIGNING};
+pub use feed::{EventId, FeedEvent, FeedSlice, FeedWatch};
+pub use fleet::{
+    ALIVE_WITHIN, ConsumerView, Fleet, HEARTBEAT_EVERY, Heartbeat, LeaseView, QueueView, REMEMBERED_FOR,
+    RelayerView, SignerView,
+};
+pub use gates::{BASE_FEE, ClosedGate, GAS_MONEY, INTAKE, RECONCILE, SIGNING};
 pub use intake::{Accepted, Intake, Payment, Registered, Registration};
 pub use jobs::{Cancelled, Departure, Exit, Retried, SettledJob};
 pub use journal::{FinishedJob, JournalOutcome, Journaled, NewTx};
 pub use keys::Lane;
 pub use lease::{Acquisition, Fence, LeaseWatch};
 pub use listing::{JobFilter, JobPage};
+pub use recovery::{Chores, MOST_REDELIVERIES, Reclaimed, Swept};
 pub use refunds::{Refund, RefundOutcome, Refunded};
 pub use script::{Applied, Refusal};
 pub use stats::{StateCount, Stats};
 pub use stream::{Claims, ReadyWatch};
-pub use sync::{PaidPayment, SyncState};
+pub use sync::{PaidPayment, Replay, SyncState};
+pub use transactions::{TxCursor, TxEnd, TxFilter, TxPage, TxRef, TxView};
 
 use std::time::Duration;
 
@@ -137,6 +148,12 @@ impl Store {
 
     async fn run<T: FromRedisValue>(&self, script: &Script, args: Args) -> Result<T, StoreError> {
         script.run(&mut self.hot.clone(), self.keys.prefix(), &args.0).await
+    }
+
+    /// Runs a script that only reads, away from the hot paths.
+    async fn look<T: FromRedisValue>(&self, script: &Script, args: Args) -> Result<T, StoreError> {
+        let mut connection = self.pooled(script.name).await?;
+        script.run(&mut connection, self.keys.prefix(), &args.0).await
     }
 
     async fn read<T: FromRedisValue>(

@@ -70,12 +70,18 @@ macro_rules! scripts {
 scripts! {
     ACCEPT_PAYMENT = "accept_payment";
     CANCEL = "cancel";
+    CHORES = "chores";
     CLAIM = "claim";
     CLOSE_NONCE = "close_nonce";
+    DROP_CONSUMERS = "drop_consumers";
+    EVENTS_AFTER = "events_after";
     FINISH = "finish";
+    FLEET_LEAVE = "fleet_leave";
+    FLEET_VIEW = "fleet_view";
     GATE_CLOSE = "gate_close";
     GATE_OPEN = "gate_open";
     HAND_BACK = "hand_back";
+    HEARTBEAT = "heartbeat";
     INCLUDE = "include";
     JOURNAL = "journal";
     JOURNAL_ATTEMPT = "journal_attempt";
@@ -87,6 +93,7 @@ scripts! {
     PROMOTE = "promote";
     READ_READY = "read_ready";
     READY = "ready";
+    RECLAIM = "reclaim";
     REFUND = "refund";
     REGISTER = "register";
     REGISTERED = "registered";
@@ -95,7 +102,9 @@ scripts! {
     SET_MODE = "set_mode";
     SETTLE = "settle";
     SIGNER_SET = "signer_set";
+    SWEEP = "sweep";
     SYNC_PAYMENTS = "sync_payments";
+    SYNC_PROGRESS = "sync_progress";
     SYNC_SET = "sync_set";
     UNBLOCK = "unblock";
 }

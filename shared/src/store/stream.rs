@@ -1,16 +1,16 @@
-//! The `jobs` stream as workers see it, and the movers that put jobs back into it.
+//! The `jobs` stream as workers see it, and what puts jobs back into it. What mends it is in `recovery.rs`.
 
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::streams::{StreamAutoClaimReply, StreamRangeReply, StreamReadReply};
+use redis::streams::{StreamId, StreamRangeReply, StreamReadReply};
 
 use super::error::StoreError;
 use super::script::{self, Args};
 use super::{Brief, SLICE, Store, codec};
 use crate::ids::Wallet;
 
-const GROUP: &str = "relayers";
+pub(super) const GROUP: &str = "relayers";
 /// A blocking read's own deadline is its patience plus this; past it the connection is given up.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -26,24 +26,6 @@ impl Store {
     pub async fn claims(&self, worker: &str) -> Result<Claims, StoreError> {
         let connection = self.blocking("claim").await?;
         Ok(Claims { store: self.clone(), connection, worker: worker.to_owned() })
-    }
-
-    /// Takes over entries that other consumers hold for longer than `min_idle`, from `cursor` on. Returns what was
-    /// claimed and where to go on; `0-0` is the start again.
-    pub async fn reclaim(
-        &self,
-        worker: &str,
-        min_idle: Duration,
-        cursor: &str,
-        count: usize,
-    ) -> Result<(Vec<Brief>, String), StoreError> {
-        let mut command = redis::cmd("XAUTOCLAIM");
-        command.arg(self.keys.jobs()).arg(GROUP).arg(worker).arg(min_idle.as_millis() as u64);
-        command.arg(cursor).arg("COUNT").arg(count.min(SLICE));
-        let reply: StreamAutoClaimReply = self.read("reclaim", &command).await?;
-        let entries: Vec<_> =
-            reply.claimed.iter().filter_map(|entry| entry_pair(&entry.id, entry.get("job"))).collect();
-        Ok((self.claim(worker, &entries).await?, reply.next_stream_id))
     }
 
     async fn claim(&self, worker: &str, entries: &[(String, String)]) -> Result<Vec<Brief>, StoreError> {
@@ -64,22 +46,16 @@ impl Store {
         Ok((count, u64::try_from(next).ok().map(Duration::from_millis)))
     }
 
-    /// Queues one slice of the jobs parked under `gate`; `None` while it is closed.
-    pub async fn release_parked(&self, gate: &str) -> Result<Option<usize>, StoreError> {
-        let released: i64 = self.run(&script::RELEASE_PARKED, Args::new().arg(gate).arg(SLICE)).await?;
+    /// Queues at most `count` of the jobs parked under `gate`, longest parked first; `None` while it is closed.
+    pub async fn release_parked(&self, gate: &str, count: usize) -> Result<Option<usize>, StoreError> {
+        let args = Args::new().arg(gate).arg(count.min(SLICE));
+        let released: i64 = self.run(&script::RELEASE_PARKED, args).await?;
         Ok(usize::try_from(released).ok())
     }
 
     /// Settles one slice of the payouts that waited for `child`'s registration; 0 when nothing is left.
     pub async fn unblock(&self, child: Wallet) -> Result<usize, StoreError> {
         self.run(&script::UNBLOCK, Args::new().arg(child.key()).arg(SLICE)).await
-    }
-
-    /// Children whose registration was decided while payouts waited for it.
-    pub async fn to_unblock(&self) -> Result<Vec<Wallet>, StoreError> {
-        let key = self.keys.unblock();
-        let children: Vec<String> = self.read("unblock", redis::cmd("HKEYS").arg(&key)).await?;
-        children.iter().map(|child| codec::parse(&key, "child", child, "a wallet")).collect()
     }
 
     /// A watch on the `ready` stream, for the leader.
@@ -151,20 +127,33 @@ pub(super) async fn wait_for_entry(
     patience: Duration,
     operation: &'static str,
 ) -> Result<bool, StoreError> {
-    let mut command = redis::cmd("XREAD");
-    command.arg("COUNT").arg(SLICE).arg("BLOCK").arg(patience.as_millis().max(1) as u64);
-    command.arg("STREAMS").arg(key).arg(last.as_str());
-    let read = command.query_async::<Option<StreamReadReply>>(connection);
-    let reply = match tokio::time::timeout(patience + GRACE, read).await {
-        Ok(reply) => reply.map_err(|source| StoreError::Redis { operation, source })?,
-        Err(_) => return Err(silent(operation, patience)),
-    };
-    let newest = reply.and_then(|reply| reply.keys.first()?.ids.last().map(|entry| entry.id.clone()));
+    let entries = read_entries(connection, key, last, SLICE, patience, operation).await?;
+    let newest = entries.last().map(|entry| entry.id.clone());
     let found = newest.is_some();
     if let Some(newest) = newest {
         *last = newest;
     }
     Ok(found)
+}
+
+/// Waits up to `patience` for entries after `last`.
+pub(super) async fn read_entries(
+    connection: &mut MultiplexedConnection,
+    key: &str,
+    last: &str,
+    count: usize,
+    patience: Duration,
+    operation: &'static str,
+) -> Result<Vec<StreamId>, StoreError> {
+    let mut command = redis::cmd("XREAD");
+    command.arg("COUNT").arg(count).arg("BLOCK").arg(patience.as_millis().max(1) as u64);
+    command.arg("STREAMS").arg(key).arg(last);
+    let read = command.query_async::<Option<StreamReadReply>>(connection);
+    let reply = match tokio::time::timeout(patience + GRACE, read).await {
+        Ok(reply) => reply.map_err(|source| StoreError::Redis { operation, source })?,
+        Err(_) => return Err(silent(operation, patience)),
+    };
+    Ok(reply.and_then(|reply| reply.keys.into_iter().next()).map(|stream| stream.ids).unwrap_or_default())
 }
 
 fn silent(operation: &'static str, patience: Duration) -> StoreError {

@@ -19,6 +19,19 @@ pub struct SyncState {
     pub checkpoint: Option<BlockNumber>,
     /// Whether that was this very process.
     pub synced: bool,
+    /// While a replay is on its way.
+    pub replay: Option<Replay>,
+}
+
+/// How far a replay of contract events has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replay {
+    pub from: BlockNumber,
+    pub to: BlockNumber,
+    /// The block up to which it has come; `None` before its first answer.
+    pub at: Option<BlockNumber>,
+    /// Events so far.
+    pub events: u64,
 }
 
 /// A payment that the chain shows as paid.
@@ -40,10 +53,14 @@ impl Store {
         let (info, fields): (String, HashMap<String, String>) = self.pipe("sync state", &pipe).await?;
         let run_id =
             info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default().trim().to_owned();
-        let record = Record { key: &key, fields: &fields };
-        let checkpoint = record.maybe("block", "a block number")?;
-        let synced = record.text("run_id") == run_id;
-        Ok(SyncState { run_id, checkpoint, synced })
+        state(&run_id, &Record { key: &key, fields: &fields })
+    }
+
+    /// Shows how far a replay has come. `false` when fenced.
+    pub async fn show_replay(&self, fence: &Fence, replay: &Replay) -> Result<bool, StoreError> {
+        let at = replay.at.map(|block| block.to_string()).unwrap_or_default();
+        let args = Args::new().arg(fence).arg(replay.from).arg(replay.to).arg(at).arg(replay.events);
+        Ok(self.run::<i64>(&script::SYNC_PROGRESS, args).await? == 0)
     }
 
     /// Records referrals that the chain shows, and lets the payouts go that waited for them. `false` when fenced.
@@ -103,4 +120,24 @@ impl Store {
         let args = Args::new().arg(fence).arg(run_id).arg(block);
         Ok(self.run_durably::<i64>(&script::SYNC_SET, args).await? == 0)
     }
+}
+
+/// What the hash `synced` says to the server process `run_id`.
+pub(super) fn state(run_id: &str, record: &Record<'_>) -> Result<SyncState, StoreError> {
+    let block = "a block number";
+    let replay = match record.maybe("replaying_from", block)? {
+        Some(from) => Some(Replay {
+            from,
+            to: record.need("replaying_to", block)?,
+            at: record.maybe("replaying_at", block)?,
+            events: record.need("events", "a number")?,
+        }),
+        None => None,
+    };
+    Ok(SyncState {
+        run_id: run_id.to_owned(),
+        checkpoint: record.maybe("block", block)?,
+        synced: record.text("run_id") == run_id,
+        replay,
+    })
 }

@@ -48,7 +48,11 @@ pub async fn assert_consistent(world: &World) {
     assert_eq!(expected.pending, lane.pending, "the pending list against the jobs in somebody's hands");
     let found: BTreeMap<_, BTreeSet<_>> =
         lane.sets.iter().map(|(key, members)| (key.clone(), members.keys().cloned().collect())).collect();
-    for key in expected.sets.keys().chain(found.keys()) {
+    let parking = found.get("parking").cloned().unwrap_or_default();
+    for gate in expected.sets.keys().filter_map(|key| key.strip_prefix("parked:")) {
+        assert!(parking.contains(gate), "jobs are parked under {gate}, which `parking` does not name");
+    }
+    for key in expected.sets.keys().chain(found.keys()).filter(|key| *key != "parking") {
         let none = BTreeSet::new();
         let (expected, found) = (expected.sets.get(key).unwrap_or(&none), found.get(key).unwrap_or(&none));
         assert_eq!(expected, found, "members of `{key}`: what the hashes say against what it holds");
@@ -144,7 +148,7 @@ async fn read(world: &World) -> Lane {
                 let members: Vec<(String, f64)> = world.raw(&mut command).await;
                 lane.sets.insert(key.to_owned(), members.into_iter().collect());
             }
-            "waiting" | "stranded" => {
+            "waiting" | "stranded" | "parking" => {
                 let members: Vec<String> = world.raw(redis::cmd("SMEMBERS").arg(world.key(key))).await;
                 lane.sets.insert(key.to_owned(), members.into_iter().map(|member| (member, 0.0)).collect());
             }

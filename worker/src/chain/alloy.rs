@@ -1,51 +1,58 @@
 //! [`Chain`] over JSON-RPC. Raw calls only: no filler sets a nonce, a fee or a gas limit here.
 //!
-//! Reads go to the first endpoint, and to the next only when it gives no usable answer; broadcasts go to all. A read that names a block is answered for that canonical block or fails.
+//! Reads go to the best endpoint, and to the next when it gives no usable answer in good time; what decides about money is
+//! asked of two; broadcasts go to all. A read that names a block is answered for that canonical block or fails.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use alloy::primitives::{Address, Bytes, U64, U128};
-use alloy::rpc::json_rpc::{RpcRecv, RpcSend};
-use alloy::sol_types::SolCall;
+use alloy::primitives::{Address, Bytes};
 use alloy::transports::http::reqwest::{Client, redirect};
 use async_trait::async_trait;
-use serde_json::{Value, json};
+use serde_json::json;
 use shared::ids::{BlockNumber, Hash32, Nonce, PaymentId, Wallet};
 use shared::job::{Payout, Register};
 use thiserror::Error;
 use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
 
-use super::bindings::contracts::{IAffiliatePayout as P, IAffiliateRegistry as R};
-use super::classify::Revert;
+use super::agree::{AccountNonces, Answers, NonceRange, Said};
 use super::decode::{self, Contracts};
-use super::endpoint::{At, Call, Endpoint};
-use super::events::FIRST_SPAN;
-use super::wire::RawHeader;
+use super::endpoint::{At, Endpoint, Terms, host_of};
+use super::events::{FIRST_SPAN, LogFilter};
+use super::pool::Pool;
+use super::questions::{Site, numbered};
 use super::{Chain, ChainError, ChainEvent, Conditions, Head, ReceiptView, SendOutcome, Verdict, broadcast};
+use crate::metrics::RpcMetrics;
 
 pub use super::endpoint::Url;
 
-/// Ids or wallets of one batch view.
-const VIEW_CHUNK: usize = 500;
-/// Gas of a view: far above what [`VIEW_CHUNK`] cold reads take.
-pub(super) const VIEW_GAS: u64 = 10_000_000;
+/// How long a slower endpoint may take to show a higher head, or another nonce, once one has answered.
+const GRACE: Duration = Duration::from_millis(100);
 
 /// How to reach the chain, and which contracts to talk to. Has no `Debug`: urls hold credentials.
 #[derive(Clone)]
 pub struct AlloyChainConfig {
-    /// HTTP urls; the first is read from, all are broadcast to.
+    /// HTTP urls, in the order of preference.
     pub endpoints: Vec<Url>,
+    /// An endpoint on another chain is asked nothing.
+    pub chain_id: u64,
     pub registry: Address,
     pub payout: Address,
     /// Who simulated calls come from.
     pub relayer: Address,
     /// For each single question to one endpoint.
     pub deadline: Duration,
+    /// Between two looks at an endpoint's chain id; also the longest pause of one that fails.
+    pub check_every: Duration,
+    pub metrics: RpcMetrics,
 }
 
 impl AlloyChainConfig {
     pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(5);
+    pub const DEFAULT_CHECK: Duration = Duration::from_secs(30);
 }
 
 /// Why no client could be built.
@@ -58,11 +65,8 @@ pub enum ChainSetupError {
 }
 
 pub struct AlloyChain {
-    /// Never empty.
-    endpoints: Vec<Endpoint>,
-    registry: Address,
-    payout: Address,
-    relayer: Address,
+    pub(super) pool: Pool,
+    pub(super) site: Site,
     contracts: OnceCell<Contracts>,
     pub(super) log_span: AtomicU64,
 }
@@ -78,172 +82,156 @@ impl AlloyChain {
             .redirect(redirect::Policy::none())
             .build()
             .map_err(ChainSetupError::Http)?;
+        let terms = Terms {
+            deadline: config.deadline,
+            chain_id: config.chain_id,
+            check_every: config.check_every,
+            metrics: config.metrics.clone(),
+        };
+        let names = names(&config.endpoints);
+        let endpoints = config.endpoints.iter().zip(&names).enumerate();
+        let endpoints =
+            endpoints.map(|(at, (url, name))| Arc::new(Endpoint::new(&http, url, name, at, &terms)));
         Ok(Self {
-            endpoints: config
-                .endpoints
-                .iter()
-                .map(|url| Endpoint::new(&http, url, config.deadline))
-                .collect(),
-            registry: config.registry,
-            payout: config.payout,
-            relayer: config.relayer,
+            pool: Pool::new(endpoints.collect(), config.deadline, config.metrics.clone()),
+            site: Site { registry: config.registry, payout: config.payout, relayer: config.relayer },
             contracts: OnceCell::new(),
             log_span: AtomicU64::new(FIRST_SPAN),
         })
     }
 
-    pub(super) fn relayer(&self) -> Address {
-        self.relayer
+    /// Watches the endpoints until `cancel`: chain ids, and whether those that fail answer again. Without it, one that
+    /// once failed stays the last to be asked.
+    pub async fn watch_endpoints(self: Arc<Self>, cancel: CancellationToken) {
+        self.pool.watch(cancel).await;
     }
 
-    pub(super) fn first_endpoint(&self) -> &str {
-        self.endpoints.first().map_or("?", Endpoint::name)
-    }
-
-    pub(super) fn garbage(&self, method: &'static str, detail: impl std::fmt::Display) -> ChainError {
-        ChainError::Garbage { endpoint: self.first_endpoint().to_owned(), method, detail: detail.to_string() }
-    }
-
-    /// Asks one endpoint after the other until one has an answer; otherwise the first one's error.
-    pub(super) async fn first_answer<'a, T, F>(
-        &'a self,
-        question: impl Fn(&'a Endpoint) -> F,
-    ) -> Result<T, ChainError>
+    /// One read, of whoever answers first.
+    async fn read<T, F>(&self, question: impl Fn(Arc<Endpoint>) -> F) -> Result<T, ChainError>
     where
-        F: Future<Output = Result<T, ChainError>>,
+        T: Send + 'static,
+        F: Future<Output = Result<T, ChainError>> + Send + 'static,
     {
-        let mut first_error = None;
-        for endpoint in &self.endpoints {
-            match question(endpoint).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => {
-                    tracing::debug!(rpc.endpoint = endpoint.name(), error = %error, "no answer from this endpoint");
-                    first_error.get_or_insert(error);
-                }
-            }
-        }
-        Err(first_error.unwrap_or_else(|| self.garbage("any", "no endpoint is configured")))
-    }
-
-    pub(super) async fn ask<Q: RpcSend, A: RpcRecv>(
-        &self,
-        method: &'static str,
-        params: Q,
-        at: At,
-    ) -> Result<A, ChainError> {
-        self.first_answer(|endpoint| endpoint.ask(method, params.clone(), at)).await
-    }
-
-    /// Runs a call on top of a block, as if sent by the relayer: what it returned, or how it was undone.
-    pub(super) async fn call_at(
-        &self,
-        to: Address,
-        data: Bytes,
-        gas: u64,
-        at: Hash32,
-    ) -> Result<Result<Bytes, Revert>, ChainError> {
-        self.run(to, data, gas, At::Hash(at)).await
-    }
-
-    async fn run(
-        &self,
-        to: Address,
-        data: Bytes,
-        gas: u64,
-        at: At,
-    ) -> Result<Result<Bytes, Revert>, ChainError> {
-        let call = Call { from: self.relayer, to, data, gas };
-        self.first_answer(|endpoint| endpoint.call(&call, at)).await
-    }
-
-    /// A view that has no business reverting.
-    async fn view<C: SolCall>(&self, to: Address, call: C, at: At) -> Result<C::Return, ChainError> {
-        let answer = self.run(to, call.abi_encode().into(), VIEW_GAS, at).await?;
-        let returned = answer.map_err(|revert| ChainError::Node {
-            endpoint: self.first_endpoint().to_owned(),
-            method: "eth_call",
-            detail: format!("{} reverted: {}", C::SIGNATURE, revert.message),
-        })?;
-        C::abi_decode_returns(&returned)
-            .map_err(|error| self.garbage("eth_call", format!("{}: {error}", C::SIGNATURE)))
+        self.pool.first_answer(&self.pool.order(), question).await
     }
 
     /// Where the contracts live; the payout contract names its tokens, which never change.
     pub(super) async fn contracts(&self) -> Result<Contracts, ChainError> {
-        let read = || async {
-            let usdc = self.view(self.payout, P::usdcCall {}, At::Latest).await?;
-            let sge = self.view(self.payout, P::sgeCall {}, At::Latest).await?;
-            Ok(Contracts { registry: self.registry, payout: self.payout, usdc, sge })
-        };
+        let site = self.site;
+        let read = || self.read(move |endpoint| async move { endpoint.contracts(site).await });
         self.contracts.get_or_try_init(read).await.copied()
     }
 
-    async fn header(&self, block: Value, shown: &str) -> Result<Head, ChainError> {
-        let method = "eth_getBlockByNumber";
-        self.first_answer(|endpoint| {
-            let asked = endpoint.ask::<_, Option<RawHeader>>(method, (block.clone(), false), At::Latest);
-            async move { asked.await?.map(Head::from).ok_or_else(|| endpoint.unknown_block(shown)) }
-        })
-        .await
+    /// The receipt, from whoever has it whole: a node that has lost its logs shows a success that did nothing.
+    async fn whole_receipt(&self, tx: Hash32) -> Result<Option<ReceiptView>, ChainError> {
+        let contracts = self.contracts().await?;
+        let is_whole = |receipt: &Option<ReceiptView>| {
+            let ours = |receipt: &ReceiptView| {
+                receipt.to.is_some_and(|to| to == contracts.registry || to == contracts.payout)
+            };
+            receipt.as_ref().is_some_and(|found| !(found.succeeded && found.events.is_empty() && ours(found)))
+        };
+        let ask = |endpoint: Arc<Endpoint>| async move { endpoint.receipt(&contracts, tx).await };
+        let search = self.pool.search(&self.pool.choice(), ask, is_whole).await;
+        let Some((_, Some(whole))) = search.found else {
+            // One that says "none" is enough to go on: a missing receipt is evidence of nothing.
+            return match search.error {
+                Some(error) if search.others.is_empty() => Err(error),
+                _ => Ok(search.others.into_iter().find_map(|(_, receipt)| receipt)),
+            };
+        };
+        for (endpoint, partial) in search.others {
+            // Of the same transaction in the same block: what one shows the other has left out.
+            if partial.is_some_and(|partial| partial.block_hash == whole.block_hash) {
+                endpoint.blame(&format!("its receipt of {tx} has no events, another's has them"));
+            }
+        }
+        Ok(Some(whole))
     }
+}
 
-    async fn nonce(&self, account: Address, block: Value, at: At) -> Result<Nonce, ChainError> {
-        let nonce: U64 = self.ask("eth_getTransactionCount", (account, block), at).await?;
-        Ok(Nonce::new(nonce.to()))
-    }
+/// Host and port of each url, numbered where several share them: never more of it, there may be secrets.
+fn names(urls: &[Url]) -> Vec<String> {
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    let number = |url: &Url| {
+        let host = host_of(url);
+        let count = seen.entry(host.clone()).and_modify(|count| *count += 1).or_insert(1);
+        if *count == 1 { host } else { format!("{host}#{count}") }
+    };
+    urls.iter().map(number).collect()
 }
 
 #[async_trait]
 impl Chain for AlloyChain {
-    async fn chain_id(&self) -> Result<u64, ChainError> {
-        let id: U64 = self.ask("eth_chainId", (), At::Latest).await?;
-        Ok(id.to())
+    async fn check_endpoints(&self) -> Vec<(Arc<str>, Result<(), ChainError>)> {
+        let ask = |endpoint: Arc<Endpoint>| async move { endpoint.chain_id().await };
+        let answers = self.pool.ask_all(self.pool.all(), None, ask).await;
+        answers.into_iter().map(|(endpoint, id)| (endpoint.name().clone(), id.map(drop))).collect()
     }
 
     async fn has_code(&self, address: Address) -> Result<bool, ChainError> {
-        let code: Bytes = self.ask("eth_getCode", (address, "latest"), At::Latest).await?;
-        Ok(!code.is_empty())
+        self.read(move |endpoint| async move { Ok(!endpoint.code(address).await?.is_empty()) }).await
     }
 
     async fn has_roles(&self, relayer: Address) -> Result<(bool, bool), ChainError> {
-        let role = alloy::primitives::keccak256("RELAYER_ROLE");
-        let registry =
-            self.view(self.registry, R::hasRoleCall { role, account: relayer }, At::Latest).await?;
-        let payout = self.view(self.payout, P::hasRoleCall { role, account: relayer }, At::Latest).await?;
-        Ok((registry, payout))
+        let site = self.site;
+        self.read(move |endpoint| async move { endpoint.roles(site, relayer).await }).await
     }
 
     async fn head(&self) -> Result<Head, ChainError> {
-        self.header(json!("latest"), "latest").await
+        let best = self.pool.best_head();
+        let ask = |endpoint: Arc<Endpoint>| async move { endpoint.head(best).await };
+        // Those whose last answer is still awaited are not asked again meanwhile.
+        let mut asked = self.pool.choice();
+        if asked.iter().any(|endpoint| !endpoint.is_slow()) {
+            asked.retain(|endpoint| !endpoint.is_slow());
+        }
+        let heads = self.pool.survey(&asked, Some(GRACE), ask).await?.into_iter().map(|(_, head)| head);
+        // Of equals the first: `max_by_key` would take the last.
+        let highest = heads.reduce(|best, head| if head.number > best.number { head } else { best });
+        highest.ok_or_else(|| self.pool.nobody())
     }
 
     async fn block_at(&self, number: BlockNumber) -> Result<Head, ChainError> {
-        self.header(json!(format!("{:#x}", number.get())), &number.to_string()).await
+        self.read(move |endpoint| async move { endpoint.header(numbered(number)).await }).await
+    }
+
+    async fn agreed_block(&self, number: BlockNumber) -> Result<Option<Head>, ChainError> {
+        let ask = |endpoint: Arc<Endpoint>| async move { endpoint.header(numbered(number)).await };
+        Ok(self.pool.verdict(ask).await?.agreed())
     }
 
     async fn priority_fee(&self) -> Result<u128, ChainError> {
-        let fee: U128 = self.ask("eth_maxPriorityFeePerGas", (), At::Latest).await?;
-        Ok(fee.to())
+        self.read(|endpoint| async move { endpoint.priority_fee().await }).await
     }
 
-    async fn nonce_at(&self, account: Address, at: Hash32) -> Result<Nonce, ChainError> {
-        self.nonce(account, At::Hash(at).param(), At::Hash(at)).await
+    async fn nonce_at(&self, account: Address, at: Hash32) -> Result<Answers<Nonce>, ChainError> {
+        let at = At::Hash(at);
+        let ask = |endpoint: Arc<Endpoint>| async move { endpoint.nonce(account, at.param(), at).await };
+        self.pool.verdict(ask).await
     }
 
-    async fn nonce_latest(&self, account: Address) -> Result<Nonce, ChainError> {
-        self.nonce(account, json!("latest"), At::Latest).await
+    async fn nonce_latest(&self, account: Address) -> Result<NonceRange, ChainError> {
+        let ask = |endpoint: Arc<Endpoint>| async move {
+            endpoint.nonce(account, json!("latest"), At::Latest).await
+        };
+        let answers = self.pool.survey(&self.pool.choice(), Some(GRACE), ask).await?;
+        NonceRange::of(answers.into_iter().map(|(_, nonce)| nonce)).ok_or_else(|| self.pool.nobody())
     }
 
-    async fn nonce_pending(&self, account: Address) -> Result<Nonce, ChainError> {
-        self.nonce(account, json!("pending"), At::Latest).await
+    async fn takeover_nonces(&self, account: Address) -> Result<AccountNonces, ChainError> {
+        let ask = |endpoint: Arc<Endpoint>| async move { endpoint.nonces(account).await };
+        let answers = self.pool.survey(&self.pool.choice(), None, ask).await?;
+        let answers: Vec<_> = answers.into_iter().map(|(_, nonces)| nonces).collect();
+        AccountNonces::cautious(&answers).ok_or_else(|| self.pool.nobody())
     }
 
     async fn conditions(&self, signer: Address, at: Hash32) -> Result<Conditions, ChainError> {
-        self.conditions_at(signer, at).await
+        self.reader(self.pool.order()).await?.conditions(signer, at).await
     }
 
     async fn simulate_payouts(&self, items: &[Payout], at: Hash32) -> Result<Vec<Verdict>, ChainError> {
-        self.payout_verdicts(items, at).await
+        self.judged(items, at).await
     }
 
     async fn simulate_registrations(
@@ -251,7 +239,7 @@ impl Chain for AlloyChain {
         items: &[Register],
         at: Hash32,
     ) -> Result<Vec<Verdict>, ChainError> {
-        self.registration_verdicts(items, at).await
+        self.judged(items, at).await
     }
 
     async fn simulate_call(
@@ -261,60 +249,74 @@ impl Chain for AlloyChain {
         gas: u64,
         at: Hash32,
     ) -> Result<Option<Verdict>, ChainError> {
-        let contracts = self.contracts().await?;
-        let answer = self.call_at(to, data, gas, at).await?;
-        Ok(answer.err().map(|revert| decode::call_revert(&revert, to, &contracts, None)))
+        let reader = self.reader(self.pool.order()).await?;
+        let answer = reader.call_at(to, data, gas, at, |_| Ok(())).await?;
+        Ok(answer.err().map(|revert| decode::call_revert(&revert, to, &reader.contracts, None)))
     }
 
     async fn paid_at(
         &self,
         payments: &[PaymentId],
         at: Hash32,
-    ) -> Result<Vec<Option<BlockNumber>>, ChainError> {
-        let mut blocks = Vec::with_capacity(payments.len());
-        for chunk in payments.chunks(VIEW_CHUNK) {
-            let call = P::paidAtBatchCall { paymentIds: chunk.iter().map(PaymentId::hash).collect() };
-            let found = self.view(self.payout, call, At::Hash(at)).await?;
-            if found.len() != chunk.len() {
-                return Err(
-                    self.garbage("eth_call", format!("{} answers for {} payments", found.len(), chunk.len()))
-                );
-            }
-            for block in found {
-                let block = u64::try_from(block).map_err(|error| self.garbage("eth_call", error))?;
-                blocks.push((block != 0).then(|| BlockNumber::new(block)));
-            }
-        }
-        Ok(blocks)
+    ) -> Result<Answers<Vec<Option<BlockNumber>>>, ChainError> {
+        let (site, payments) = (self.site, Arc::<[PaymentId]>::from(payments));
+        let ask = |endpoint: Arc<Endpoint>| {
+            let payments = payments.clone();
+            async move { endpoint.paid_at(site, &payments, at).await }
+        };
+        self.pool.verdict(ask).await
     }
 
-    async fn referrers(&self, children: &[Wallet], at: Hash32) -> Result<Vec<Option<Wallet>>, ChainError> {
-        let mut referrers = Vec::with_capacity(children.len());
-        for chunk in children.chunks(VIEW_CHUNK) {
-            let call = R::referrerOfBatchCall { children: chunk.iter().map(Wallet::address).collect() };
-            let found = self.view(self.registry, call, At::Hash(at)).await?;
-            if found.len() != chunk.len() {
-                return Err(
-                    self.garbage("eth_call", format!("{} answers for {} wallets", found.len(), chunk.len()))
-                );
-            }
-            // The zero address, which is no wallet, stands for "none".
-            referrers.extend(found.into_iter().map(|address| Wallet::try_from(address).ok()));
-        }
-        Ok(referrers)
+    async fn referrers(
+        &self,
+        children: &[Wallet],
+        at: Hash32,
+    ) -> Result<Answers<Vec<Option<Wallet>>>, ChainError> {
+        let (site, children) = (self.site, Arc::<[Wallet]>::from(children));
+        let ask = |endpoint: Arc<Endpoint>| {
+            let children = children.clone();
+            async move { endpoint.referrers(site, &children, at).await }
+        };
+        self.pool.verdict(ask).await
     }
 
     async fn events(&self, from: BlockNumber, to: BlockNumber) -> Result<Vec<ChainEvent>, ChainError> {
         self.events_between(from, to).await
     }
 
+    async fn events_in(&self, block: Hash32) -> Result<Vec<Said<Vec<ChainEvent>>>, ChainError> {
+        let (contracts, filter) = (self.contracts().await?, LogFilter::Block(block));
+        let ask = |endpoint: Arc<Endpoint>| async move { endpoint.logs(&contracts, &filter).await };
+        let answers = self.pool.survey(&self.pool.choice(), None, ask).await?.into_iter();
+        Ok(answers.map(|(endpoint, answer)| Said { endpoint: endpoint.name().clone(), answer }).collect())
+    }
+
     async fn receipt(&self, tx: Hash32) -> Result<Option<ReceiptView>, ChainError> {
-        self.receipt_of(tx).await
+        self.whole_receipt(tx).await
     }
 
     async fn broadcast(&self, raw: &Bytes) -> Result<SendOutcome, ChainError> {
-        broadcast::to_all(&self.endpoints, raw)
-            .await
-            .unwrap_or_else(|| Err(self.garbage("eth_sendRawTransaction", "no endpoint is configured")))
+        match broadcast::to_all(&self.pool, raw).await {
+            Some(answer) => answer,
+            None => Err(self.pool.nobody()),
+        }
+    }
+
+    fn blame(&self, endpoint: &str, why: &str) {
+        for known in self.pool.all().iter().filter(|known| &**known.name() == endpoint) {
+            known.blame(why);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_that_share_host_and_port_are_told_apart_without_their_paths() {
+        let urls = ["https://a.example/key1", "https://b.example:8545/x", "https://a.example/key2"];
+        let urls: Vec<Url> = urls.iter().map(|url| url.parse().unwrap()).collect();
+        assert_eq!(names(&urls), ["a.example", "b.example:8545", "a.example#2"]);
     }
 }

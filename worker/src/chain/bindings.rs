@@ -15,6 +15,7 @@ pub mod openzeppelin {
         interface OpenZeppelin {
             error AccessControlUnauthorizedAccount(address account, bytes32 neededRole);
             error EnforcedPause();
+            error CheckpointUnorderedInsertion();
             error ReentrancyGuardReentrantCall();
         }
     }

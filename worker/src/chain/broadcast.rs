@@ -1,37 +1,41 @@
 //! Handing signed bytes to every endpoint at once, and which of their answers counts.
 //!
-//! Invariants: every endpoint is asked; any answer outranks any silence; an endpoint that does not answer holds up
-//! an accepted transaction for a moment only.
+//! Invariants: every endpoint on our chain is handed them; any answer outranks any silence; an endpoint that does not
+//! answer holds up an accepted transaction for a moment only, and one that is known to fail not at all.
 
 use std::time::Duration;
 
 use alloy::primitives::Bytes;
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 use tokio::time::Instant;
 
-use super::endpoint::Endpoint;
+use super::health::Rank;
+use super::pool::Pool;
+use super::stragglers::Running;
 use super::{ChainError, SendOutcome};
 
 /// How long the others have to take the bytes once one endpoint has them.
 const GRACE: Duration = Duration::from_millis(300);
 
 /// The best answer of all endpoints; `None` when there is none.
-pub(super) async fn to_all(endpoints: &[Endpoint], raw: &Bytes) -> Option<Result<SendOutcome, ChainError>> {
-    let mut pending: FuturesUnordered<_> = endpoints.iter().map(|endpoint| endpoint.send(raw)).collect();
-    let mut answers = Vec::with_capacity(endpoints.len());
+pub(super) async fn to_all(pool: &Pool, raw: &Bytes) -> Option<Result<SendOutcome, ChainError>> {
+    let mut running = Running::new();
+    for endpoint in pool.order() {
+        let (sender, raw) = (endpoint.clone(), raw.clone());
+        running.start(&endpoint, async move { sender.send(&raw).await });
+    }
+    let mut answers = Vec::new();
     let mut until = None;
-    loop {
-        let next = match until {
-            None => pending.next().await,
-            Some(until) => tokio::time::timeout_at(until, pending.next()).await.ok().flatten(),
-        };
-        let Some(answer) = next else { break };
+    while let Some((_, answer)) = running.next_until(until).await {
         if matches!(answer, Ok(SendOutcome::Accepted | SendOutcome::AlreadyKnown)) {
             until.get_or_insert_with(|| Instant::now() + GRACE);
         }
         answers.push(answer);
+        let all_fail = running.unanswered().iter().all(|endpoint| endpoint.rank() != Some(Rank::Good));
+        if until.is_some() && all_fail {
+            break;
+        }
     }
+    pool.leave(running);
     best_answer(answers)
 }
 

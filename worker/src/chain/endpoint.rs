@@ -1,9 +1,12 @@
-//! One node behind one url: every question has a deadline, every error names the host and hides the rest of the url.
+//! One node behind one url: every question has a deadline, every error names the host and hides the rest of the url, and
+//! every answer or silence counts for the node's standing (`standing.rs`). Which questions there are is in `questions.rs`.
 
 use std::fmt;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use alloy::primitives::{Address, Bytes};
+use alloy::primitives::{Address, B256, Bytes, keccak256};
 use alloy::rpc::client::RpcClient;
 use alloy::rpc::json_rpc::{RpcRecv, RpcSend};
 use alloy::transports::http::reqwest::Client;
@@ -13,7 +16,9 @@ use serde_json::{Value, json};
 use shared::ids::Hash32;
 
 use super::classify::{self, Revert, Trouble};
+use super::health::Health;
 use super::{ChainError, SendOutcome};
+use crate::metrics::RpcMetrics;
 
 pub use alloy::transports::http::reqwest::Url;
 
@@ -54,27 +59,54 @@ pub(super) struct Call {
     pub(super) gas: u64,
 }
 
+/// What all endpoints have in common.
+#[derive(Clone)]
+pub(super) struct Terms {
+    /// For each single question.
+    pub(super) deadline: Duration,
+    pub(super) chain_id: u64,
+    /// Between two looks at an endpoint's chain id, and the longest pause of one that fails.
+    pub(super) check_every: Duration,
+    pub(super) metrics: RpcMetrics,
+}
+
 pub(super) struct Endpoint {
-    name: String,
+    pub(super) name: Arc<str>,
+    /// In the configuration.
+    position: usize,
     /// Parts of the url that must not appear in an error, longest first.
     secrets: Vec<String>,
-    client: RpcClient,
-    deadline: Duration,
+    pub(super) client: RpcClient,
+    pub(super) terms: Terms,
+    pub(super) health: Mutex<Health>,
+    /// Questions that others have answered meanwhile.
+    pub(super) overdue: AtomicUsize,
 }
 
 impl Endpoint {
-    pub(super) fn new(http: &Client, url: &Url, deadline: Duration) -> Self {
-        Self {
-            name: host_of(url),
+    /// `name`: host and port, the same for no other endpoint.
+    pub(super) fn new(http: &Client, url: &Url, name: &str, position: usize, terms: &Terms) -> Self {
+        let endpoint = Self {
+            name: name.into(),
+            position,
             secrets: secrets_of(url),
             client: RpcClient::new_http_with_client(http.clone(), url.clone()),
-            deadline,
-        }
+            terms: terms.clone(),
+            health: Mutex::new(Health::new(terms.check_every)),
+            overdue: AtomicUsize::new(0),
+        };
+        endpoint.terms.metrics.begin(&endpoint.name);
+        endpoint.publish(&endpoint.health());
+        endpoint
     }
 
     /// Host and port.
-    pub(super) fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    pub(super) fn position(&self) -> usize {
+        self.position
     }
 
     pub(super) async fn ask<P: RpcSend, R: RpcRecv>(
@@ -83,19 +115,32 @@ impl Endpoint {
         params: P,
         at: At,
     ) -> Result<R, ChainError> {
+        self.noted(self.ask_quietly(method, params, at).await)
+    }
+
+    /// A question whose failure the caller judges.
+    pub(super) async fn ask_quietly<P: RpcSend, R: RpcRecv>(
+        &self,
+        method: &'static str,
+        params: P,
+        at: At,
+    ) -> Result<R, ChainError> {
+        self.on_our_chain().await?;
         self.timed(self.client.request(method, params)).await.map_err(|failed| self.error(failed, method, at))
     }
 
     /// Runs a call: what it returned, or how it was undone.
     pub(super) async fn call(&self, call: &Call, at: At) -> Result<Result<Bytes, Revert>, ChainError> {
+        self.on_our_chain().await?;
         let params = (call.clone(), at.param());
-        match self.timed(self.client.request("eth_call", params)).await {
+        let answer = match self.timed(self.client.request("eth_call", params)).await {
             Ok(returned) => Ok(Ok(returned)),
             Err(failed) => match failed.revert() {
                 Some(revert) => Ok(Err(revert)),
                 None => Err(self.error(failed, "eth_call", at)),
             },
-        }
+        };
+        self.noted(answer)
     }
 
     /// Several questions in one round trip.
@@ -104,6 +149,7 @@ impl Endpoint {
         questions: &[(&'static str, Value)],
         at: At,
     ) -> Result<Vec<Value>, ChainError> {
+        self.on_our_chain().await?;
         let method = "batch";
         let exchange = async {
             let mut batch = self.client.new_batch();
@@ -118,34 +164,39 @@ impl Endpoint {
             }
             Ok(answers)
         };
-        self.timed(exchange).await.map_err(|failed| self.error(failed, method, at))
+        self.noted(self.timed(exchange).await.map_err(|failed| self.error(failed, method, at)))
     }
 
     pub(super) async fn send(&self, raw: &Bytes) -> Result<SendOutcome, ChainError> {
+        self.on_our_chain().await?;
         let method = "eth_sendRawTransaction";
-        match self.timed(self.client.request::<_, Value>(method, (raw.clone(),))).await {
-            Ok(_) => Ok(SendOutcome::Accepted),
-            Err(Failed::Deadline) => Err(self.error(Failed::Deadline, method, At::Latest)),
+        let answer = match self.timed(self.client.request::<_, B256>(method, (raw.clone(),))).await {
+            Ok(hash) if hash == keccak256(raw) => Ok(SendOutcome::Accepted),
+            Ok(hash) => Err(Trouble::Garbage(format!("{hash} is not the transaction's hash"))),
+            Err(Failed::Deadline) => Err(Trouble::Timeout),
             Err(Failed::Rpc(error)) => match classify::send_answer(&error) {
                 Ok(SendOutcome::Refused(why)) => Ok(SendOutcome::Refused(self.scrub(&why))),
-                Ok(outcome) => Ok(outcome),
-                Err(trouble) => Err(self.scrubbed(trouble, method, At::Latest)),
+                answer => answer,
             },
-        }
+        };
+        self.noted(answer.map_err(|trouble| self.scrubbed(trouble, method, At::Latest)))
     }
 
     pub(super) fn unknown_block(&self, block: impl fmt::Display) -> ChainError {
-        ChainError::UnknownBlock { endpoint: self.name.clone(), block: block.to_string() }
+        ChainError::UnknownBlock { endpoint: self.name.to_string(), block: block.to_string() }
     }
 
-    async fn timed<R>(&self, exchange: impl IntoFuture<Output = TransportResult<R>>) -> Result<R, Failed> {
-        match tokio::time::timeout(self.deadline, exchange.into_future()).await {
+    pub(super) async fn timed<R>(
+        &self,
+        exchange: impl IntoFuture<Output = TransportResult<R>>,
+    ) -> Result<R, Failed> {
+        match tokio::time::timeout(self.terms.deadline, exchange.into_future()).await {
             Ok(answer) => answer.map_err(Failed::Rpc),
             Err(_elapsed) => Err(Failed::Deadline),
         }
     }
 
-    fn error(&self, failed: Failed, method: &'static str, at: At) -> ChainError {
+    pub(super) fn error(&self, failed: Failed, method: &'static str, at: At) -> ChainError {
         let trouble = match failed {
             Failed::Deadline => Trouble::Timeout,
             Failed::Rpc(error) => classify::trouble(&error),
@@ -153,7 +204,7 @@ impl Endpoint {
         self.scrubbed(trouble, method, at)
     }
 
-    fn scrubbed(&self, trouble: Trouble, method: &'static str, at: At) -> ChainError {
+    pub(super) fn scrubbed(&self, trouble: Trouble, method: &'static str, at: At) -> ChainError {
         let trouble = match trouble {
             Trouble::Unreachable(detail) => Trouble::Unreachable(self.scrub(&detail)),
             Trouble::Node(detail) => Trouble::Node(self.scrub(&detail)),
@@ -171,7 +222,7 @@ impl Endpoint {
     }
 }
 
-enum Failed {
+pub(super) enum Failed {
     Deadline,
     Rpc(TransportError),
 }
@@ -209,14 +260,20 @@ mod tests {
 
     fn endpoint(url: &str) -> Endpoint {
         let url: Url = url.parse().unwrap();
-        Endpoint::new(&Client::new(), &url, Duration::from_millis(500))
+        let terms = Terms {
+            deadline: Duration::from_millis(500),
+            chain_id: 1,
+            check_every: Duration::from_secs(30),
+            metrics: RpcMetrics::default(),
+        };
+        Endpoint::new(&Client::new(), &url, &host_of(&url), 0, &terms)
     }
 
     #[test]
     fn an_error_shows_the_host_and_no_secret_of_the_url() {
         let node =
             endpoint("https://user123:pass456@rpc.example.org:8443/v3/0123456789abcdef?apikey=topsecret");
-        assert_eq!(node.name(), "rpc.example.org:8443");
+        assert_eq!(&**node.name(), "rpc.example.org:8443");
         let told = "https://user123:pass456@rpc.example.org:8443/v3/0123456789abcdef?apikey=topsecret said 0123456789abcdef topsecret pass456";
         let trouble = Trouble::Node(told.to_owned());
         let shown = node.scrubbed(trouble, "eth_call", At::Latest).to_string();

@@ -1,12 +1,13 @@
 //! The contracts' logs as domain events. A log of ours that does not decode is an error, never skipped.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use alloy::primitives::{Address, B256, LogData};
 use alloy::rpc::types::Log;
 use alloy::sol_types::{SolEvent, SolEventInterface};
-use serde_json::json;
-use shared::ids::{BlockNumber, Wallet};
+use serde_json::{Value, json};
+use shared::ids::{BlockNumber, Hash32, Wallet};
 use shared::money::{Sge, Usdc};
 
 use super::alloy::AlloyChain;
@@ -14,8 +15,8 @@ use super::bindings::contracts::IAffiliatePayout::{self, IAffiliatePayoutEvents}
 use super::bindings::contracts::IAffiliateRegistry::{self, IAffiliateRegistryEvents};
 use super::bindings::contracts::RegistrationOutcome;
 use super::decode::{self, Contracts};
-use super::endpoint::At;
-use super::{ChainError, ChainEvent, ChainEventKind, classify};
+use super::endpoint::{At, Endpoint};
+use super::{ChainError, ChainEvent, ChainEventKind, agree, classify, questions};
 
 /// Blocks of one `eth_getLogs`, to begin with.
 pub(super) const FIRST_SPAN: u64 = 5_000;
@@ -28,8 +29,46 @@ const TOPICS: [B256; 4] = [
     IAffiliatePayout::PayoutFailed::SIGNATURE_HASH,
 ];
 
+/// Which blocks' events are asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum LogFilter {
+    /// From and to, both included.
+    Range(BlockNumber, BlockNumber),
+    /// Of one canonical block, or an error.
+    Block(Hash32),
+}
+
+impl LogFilter {
+    pub(super) fn param(&self, contracts: &Contracts) -> Value {
+        let mut filter = json!({"address": [contracts.registry, contracts.payout], "topics": [TOPICS]});
+        match self {
+            Self::Range(from, to) => {
+                filter["fromBlock"] = questions::numbered(*from);
+                filter["toBlock"] = questions::numbered(*to);
+            }
+            Self::Block(hash) => filter["blockHash"] = json!(hash.b256()),
+        }
+        filter
+    }
+
+    pub(super) fn blocks(&self) -> u64 {
+        match self {
+            Self::Range(from, to) => to.get().saturating_sub(from.get()) + 1,
+            Self::Block(_) => 1,
+        }
+    }
+
+    pub(super) fn at(&self) -> At {
+        match self {
+            Self::Range(..) => At::Latest,
+            Self::Block(hash) => At::Hash(*hash),
+        }
+    }
+}
+
 impl AlloyChain {
-    /// Walks `from..=to` in spans that the node bears: halved when it asks for less, and slowly grown again.
+    /// Walks `from..=to` in spans that the nodes bear: halved when they ask for less, and slowly grown again. What two
+    /// endpoints show is put together: one that has lost its logs must not hide a payment.
     pub(super) async fn events_between(
         &self,
         from: BlockNumber,
@@ -41,15 +80,11 @@ impl AlloyChain {
         while next <= to.get() {
             let span = self.log_span.load(Ordering::Relaxed).max(1);
             let last = next.saturating_add(span - 1).min(to.get());
-            let filter = json!([{
-                "fromBlock": format!("{next:#x}"),
-                "toBlock": format!("{last:#x}"),
-                "address": [contracts.registry, contracts.payout],
-                "topics": [TOPICS],
-            }]);
-            match self.ask::<_, Vec<Log>>("eth_getLogs", filter, At::Latest).await {
-                Ok(logs) => {
-                    events.extend(self.decode_logs("eth_getLogs", &logs, &contracts)?);
+            let filter = LogFilter::Range(BlockNumber::new(next), BlockNumber::new(last));
+            let ask = |endpoint: Arc<Endpoint>| async move { endpoint.logs(&contracts, &filter).await };
+            match self.pool.opinions(ask).await {
+                Ok(shown) => {
+                    events.extend(agree::union(shown.iter().cloned()));
                     next = last + 1;
                     self.log_span.store((span + span / 8 + 1).min(FIRST_SPAN), Ordering::Relaxed);
                 }
@@ -62,21 +97,14 @@ impl AlloyChain {
         events.sort_by_key(|event| (event.block, event.log_index));
         Ok(events)
     }
+}
 
-    pub(super) fn decode_logs(
-        &self,
-        method: &'static str,
-        logs: &[Log],
-        contracts: &Contracts,
-    ) -> Result<Vec<ChainEvent>, ChainError> {
-        logs.iter()
-            .filter(|log| !log.removed && is_ours(log.address(), log.data(), contracts))
-            .map(|log| {
-                event(log, contracts)
-                    .ok_or_else(|| self.garbage(method, format!("a log that does not decode: {log:?}")))
-            })
-            .collect()
-    }
+/// The logs of ours as events; an error shows one that does not decode.
+pub(super) fn decode_logs(logs: &[Log], contracts: &Contracts) -> Result<Vec<ChainEvent>, String> {
+    logs.iter()
+        .filter(|log| !log.removed && is_ours(log.address(), log.data(), contracts))
+        .map(|log| event(log, contracts).ok_or_else(|| format!("a log that does not decode: {log:?}")))
+        .collect()
 }
 
 fn is_ours(address: Address, data: &LogData, contracts: &Contracts) -> bool {

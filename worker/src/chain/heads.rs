@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use alloy::primitives::U64;
 use alloy::pubsub::{PubSubFrontend, Subscription};
 use alloy::rpc::client::RpcClient;
 use alloy::transports::ws::WsConnect;
@@ -26,6 +27,8 @@ use super::{Chain, ChainError, Head, classify};
 #[derive(Clone)]
 pub struct HeadsConfig {
     pub websocket: Option<Url>,
+    /// A WebSocket endpoint on another chain is not listened to; `None`: on any chain.
+    pub chain_id: Option<u64>,
     /// Between two polls while no subscription lives.
     pub poll: Duration,
     /// Between two polls while one does.
@@ -39,6 +42,7 @@ impl Default for HeadsConfig {
     fn default() -> Self {
         Self {
             websocket: None,
+            chain_id: None,
             poll: Duration::from_millis(250),
             safety_poll: Duration::from_secs(5),
             reconnect: Duration::from_millis(500),
@@ -145,10 +149,9 @@ impl<'a> Follower<'a> {
     }
 
     fn connect(&self) -> Push {
-        self.config
-            .websocket
-            .clone()
-            .map_or(Push::Off, |url| Push::Connecting(Box::pin(subscribe_in_time(url))))
+        let chain_id = self.config.chain_id;
+        let subscribe = |url| Push::Connecting(Box::pin(subscribe_in_time(url, chain_id)));
+        self.config.websocket.clone().map_or(Push::Off, subscribe)
     }
 
     /// The next event of the push side. Cancel-safe: all state lives in `self.push`.
@@ -230,17 +233,25 @@ fn backoff(config: &HeadsConfig, failures: u32) -> Duration {
     wait + wait.mul_f64(rand::rng().random_range(0.0..0.5))
 }
 
-async fn subscribe_in_time(url: Url) -> Result<Live, TransportError> {
-    match tokio::time::timeout(CONNECT_DEADLINE, subscribe(url)).await {
+async fn subscribe_in_time(url: Url, chain_id: Option<u64>) -> Result<Live, TransportError> {
+    match tokio::time::timeout(CONNECT_DEADLINE, subscribe(url, chain_id)).await {
         Ok(answer) => answer,
         Err(_elapsed) => Err(TransportErrorKind::custom_str("no answer within the deadline")),
     }
 }
 
-async fn subscribe(url: Url) -> Result<Live, TransportError> {
+async fn subscribe(url: Url, chain_id: Option<u64>) -> Result<Live, TransportError> {
     // No retries inside: this file reconnects, and polls meanwhile.
     let connect = WsConnect::new(url.as_str()).with_max_retries(0);
     let client = RpcClient::connect_pubsub(connect).await?;
+    if let Some(expected) = chain_id {
+        let found: U64 = client.request("eth_chainId", ()).await?;
+        if found.to::<u64>() != expected {
+            return Err(TransportErrorKind::custom_str(&format!(
+                "it is on chain {found}, not on {expected}"
+            )));
+        }
+    }
     let mut call = client.request::<_, alloy::primitives::B256>("eth_subscribe", ("newHeads",));
     call.set_is_subscription();
     let id = call.await?;

@@ -3,6 +3,7 @@
 //!
 //! An error here is never evidence about a payment: it only means "ask again".
 
+pub mod agree;
 pub mod alloy;
 mod bindings;
 mod broadcast;
@@ -11,13 +12,22 @@ mod decode;
 mod endpoint;
 mod events;
 pub mod heads;
+pub mod health;
 mod limits;
+mod pool;
+mod questions;
+mod reader;
 mod simulate;
+mod standing;
+mod stragglers;
 mod waves;
 mod wire;
 
+pub use agree::{AccountNonces, Answers, NonceRange, Said};
 pub use bindings::contracts;
 pub use simulate::LONE_CALL_GAS;
+
+use std::sync::Arc;
 
 use ::alloy::primitives::{Address, Bytes};
 use async_trait::async_trait;
@@ -48,6 +58,8 @@ pub enum Verdict {
     AlreadyDone,
     /// The registry does not know the child yet.
     NotRegistered,
+    /// The node ran the call in a time before the contract's newest payout: its clock and its state are of two blocks.
+    OutOfTime,
     /// A condition outside the job: the gate to park it under.
     Gate { gate: Gate, reason: String },
     /// The job cannot succeed, or its revert is unclear: see the class's severity.
@@ -152,6 +164,10 @@ pub enum ChainEventKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReceiptView {
     pub inclusion: Inclusion,
+    /// The block's hash: the receipt proves something only while that is canonical.
+    pub block_hash: Hash32,
+    /// `None` where a contract was created.
+    pub to: Option<Address>,
     pub succeeded: bool,
     pub gas_used: u64,
     pub effective_gas_price: u128,
@@ -172,32 +188,38 @@ pub enum ChainError {
     Node { endpoint: String, method: &'static str, detail: String },
     #[error("the node at {endpoint} answered {method} with what does not parse: {detail}")]
     Garbage { endpoint: String, method: &'static str, detail: String },
+    #[error("the node at {endpoint} is on chain {found}, not on {expected}")]
+    WrongChain { endpoint: String, found: u64, expected: u64 },
     #[error("the node at {endpoint} does not know block {block}")]
     UnknownBlock { endpoint: String, block: String },
 }
 
-/// One node, or several behind one face.
+/// One node, or several behind one face. Each question says whom it is asked of; see "Endpoints" in ARCHITECTURE.md.
 #[async_trait]
 pub trait Chain: Send + Sync + 'static {
-    async fn chain_id(&self) -> Result<u64, ChainError>;
+    /// Asks every endpoint for its chain id: host and port, and what it said. An endpoint on another chain is an error,
+    /// and is asked nothing else from then on.
+    async fn check_endpoints(&self) -> Vec<(Arc<str>, Result<(), ChainError>)>;
     async fn has_code(&self, address: Address) -> Result<bool, ChainError>;
     /// Whether `relayer` holds `RELAYER_ROLE` on the registry and on the payout contract.
     async fn has_roles(&self, relayer: Address) -> Result<(bool, bool), ChainError>;
-    /// The newest block.
+    /// The newest block that any endpoint shows in good time.
     async fn head(&self) -> Result<Head, ChainError>;
-    /// The canonical block at `number`.
+    /// The canonical block at `number`, as one endpoint sees it.
     async fn block_at(&self, number: BlockNumber) -> Result<Head, ChainError>;
+    /// The canonical block at `number`; `None` where two endpoints see different ones.
+    async fn agreed_block(&self, number: BlockNumber) -> Result<Option<Head>, ChainError>;
     /// The suggested priority fee in wei per gas.
     async fn priority_fee(&self) -> Result<u128, ChainError>;
-    /// The account nonce after the block `at`.
-    async fn nonce_at(&self, account: Address, at: Hash32) -> Result<Nonce, ChainError>;
-    /// The account nonce after the newest block.
-    async fn nonce_latest(&self, account: Address) -> Result<Nonce, ChainError>;
-    /// The account nonce counting what the node's pool holds without a gap.
-    async fn nonce_pending(&self, account: Address) -> Result<Nonce, ChainError>;
+    /// The account nonce after the block `at`, asked of two.
+    async fn nonce_at(&self, account: Address, at: Hash32) -> Result<Answers<Nonce>, ChainError>;
+    /// The account nonce after each endpoint's newest block.
+    async fn nonce_latest(&self, account: Address) -> Result<NonceRange, ChainError>;
+    /// The nonces that a takeover goes by, asked of all: [`AccountNonces::cautious`].
+    async fn takeover_nonces(&self, account: Address) -> Result<AccountNonces, ChainError>;
     async fn conditions(&self, signer: Address, at: Hash32) -> Result<Conditions, ChainError>;
     /// One verdict per item, in order, as if sent by the relayer on top of the block `at`. One call for all, plus one
-    /// for each item whose reason must be read.
+    /// for each item whose reason must be read. What is not fine is asked of a second endpoint; the kinder verdict counts.
     async fn simulate_payouts(&self, items: &[Payout], at: Hash32) -> Result<Vec<Verdict>, ChainError>;
     async fn simulate_registrations(
         &self,
@@ -212,18 +234,26 @@ pub trait Chain: Send + Sync + 'static {
         gas: u64,
         at: Hash32,
     ) -> Result<Option<Verdict>, ChainError>;
-    /// Per payment id: the block it was paid in, as of the block `at`.
+    /// Per payment id: the block it was paid in, as of the block `at`, asked of two.
     async fn paid_at(
         &self,
         payments: &[PaymentId],
         at: Hash32,
-    ) -> Result<Vec<Option<BlockNumber>>, ChainError>;
-    /// Per child: its recorded referrer, as of the block `at`.
-    async fn referrers(&self, children: &[Wallet], at: Hash32) -> Result<Vec<Option<Wallet>>, ChainError>;
-    /// Both contracts' events in blocks `from..=to`, in chain order.
+    ) -> Result<Answers<Vec<Option<BlockNumber>>>, ChainError>;
+    /// Per child: its recorded referrer, as of the block `at`, asked of two.
+    async fn referrers(
+        &self,
+        children: &[Wallet],
+        at: Hash32,
+    ) -> Result<Answers<Vec<Option<Wallet>>>, ChainError>;
+    /// Both contracts' events in blocks `from..=to`, in chain order: all that two endpoints show.
     async fn events(&self, from: BlockNumber, to: BlockNumber) -> Result<Vec<ChainEvent>, ChainError>;
-    /// The receipt of `tx`, where the node has one.
+    /// Both contracts' events in the canonical block `block`, as each endpoint shows them.
+    async fn events_in(&self, block: Hash32) -> Result<Vec<Said<Vec<ChainEvent>>>, ChainError>;
+    /// The receipt of `tx`, where any endpoint has one.
     async fn receipt(&self, tx: Hash32) -> Result<Option<ReceiptView>, ChainError>;
     /// Hands signed bytes to every endpoint; one acceptance is acceptance. The best outcome among the endpoints counts.
     async fn broadcast(&self, raw: &Bytes) -> Result<SendOutcome, ChainError>;
+    /// Tells that the chain's own records refute what an endpoint said: it is asked last for a while.
+    fn blame(&self, endpoint: &str, why: &str);
 }

@@ -12,15 +12,15 @@ use futures::{StreamExt, TryStreamExt, stream};
 use shared::ids::{Hash32, Wallet};
 use shared::job::{FailureClass, Payout, Register};
 
-use super::alloy::AlloyChain;
 use super::bindings::contracts::{
     IAffiliatePayout, IAffiliateRegistry, Payout as Item, PayoutOutcome, Referral, RegistrationOutcome,
 };
 use super::classify::Revert;
 use super::decode::{self, Contracts};
 use super::limits::Budget;
+use super::reader::Reader;
 use super::waves::{registration_keys, waves};
-use super::{Chain, ChainError, Verdict};
+use super::{ChainError, Verdict};
 
 /// Items of one call: well below what any node lets one call burn.
 const ITEMS_PER_CALL: usize = 100;
@@ -31,13 +31,13 @@ pub const LONE_CALL_GAS: u64 = 400_000;
 /// Reasons asked for at a time.
 const REASONS_AT_ONCE: usize = 8;
 
-impl AlloyChain {
+impl Reader<'_> {
     pub(super) async fn payout_verdicts(
         &self,
         items: &[Payout],
         at: Hash32,
     ) -> Result<Vec<Verdict>, ChainError> {
-        let contracts = self.contracts().await?;
+        let contracts = self.contracts;
         let mut verdicts = Verdicts::new(items.len());
         for wave in waves(items.iter().map(|item| vec![item.payment_id])) {
             for chunk in wave.chunks(ITEMS_PER_CALL) {
@@ -59,7 +59,7 @@ impl AlloyChain {
                 }
             }
         }
-        verdicts.finish(self.first_endpoint())
+        verdicts.finish()
     }
 
     /// The verdicts of a batch that ran, or the revert of the whole call.
@@ -71,17 +71,17 @@ impl AlloyChain {
     ) -> Result<Result<Vec<Verdict>, Revert>, ChainError> {
         let payouts = items.iter().map(|item| batch_item(item)).collect();
         let data = IAffiliatePayout::payAffiliateBatchCall { payouts }.abi_encode();
-        let returned = match self.call_at(contracts.payout, data.into(), BATCH_CALL_GAS, at).await? {
-            Ok(returned) => returned,
+        let asked = items.len();
+        let decode = move |returned: &Bytes| {
+            let outcomes = IAffiliatePayout::payAffiliateBatchCall::abi_decode_returns(returned)
+                .map_err(|error| error.to_string())?;
+            let known = |outcome: &PayoutOutcome| *outcome != PayoutOutcome::__Invalid;
+            whole(outcomes, asked, known)
+        };
+        let outcomes = match self.call_at(contracts.payout, data.into(), BATCH_CALL_GAS, at, decode).await? {
+            Ok(outcomes) => outcomes,
             Err(revert) => return Ok(Err(revert)),
         };
-        let outcomes = IAffiliatePayout::payAffiliateBatchCall::abi_decode_returns(&returned)
-            .map_err(|error| self.garbage("eth_call", error))?;
-        if outcomes.len() != items.len() {
-            return Err(
-                self.garbage("eth_call", format!("{} outcomes for {} items", outcomes.len(), items.len()))
-            );
-        }
         self.explain(items, &outcomes, at, contracts).await.map(Ok)
     }
 
@@ -98,7 +98,7 @@ impl AlloyChain {
             matches!(outcome, Outcome::AboveCap | Outcome::WindowExhausted | Outcome::FundsLow)
         };
         let mut budget = match outcomes.iter().any(limited) {
-            true => Some(Budget::new(&self.conditions(self.relayer(), at).await?)),
+            true => Some(Budget::new(&self.conditions(self.site.relayer, at).await?)),
             false => None,
         };
         let recorded = self.recorded_referrers(items, outcomes, at).await?;
@@ -124,9 +124,8 @@ impl AlloyChain {
                 Outcome::TransferFailed => {
                     refusals.get(&index).cloned().unwrap_or_else(|| unexplained(*outcome))
                 }
-                Outcome::__Invalid => {
-                    return Err(self.garbage("eth_call", "an outcome that the interface does not name"));
-                }
+                // Refused when it was decoded.
+                Outcome::__Invalid => unexplained(*outcome),
             });
         }
         Ok(verdicts)
@@ -141,22 +140,6 @@ impl AlloyChain {
         let wrong =
             items.iter().zip(outcomes).filter(|(_, outcome)| **outcome == PayoutOutcome::WrongReferrer);
         self.recorded(wrong.map(|(item, _)| item.child).collect(), at).await
-    }
-
-    async fn recorded(
-        &self,
-        children: Vec<Wallet>,
-        at: Hash32,
-    ) -> Result<HashMap<Wallet, Address>, ChainError> {
-        if children.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let referrers = self.referrers(&children, at).await?;
-        Ok(children
-            .into_iter()
-            .zip(referrers)
-            .filter_map(|(child, known)| Some((child, known?.address())))
-            .collect())
     }
 
     /// Asks each item whose transfer was refused on its own, because only the single call reverts with the reason.
@@ -180,9 +163,9 @@ impl AlloyChain {
         at: Hash32,
         contracts: &Contracts,
     ) -> Result<(usize, Verdict), ChainError> {
-        Ok(match self.call_at(contracts.payout, lone_call(item), LONE_CALL_GAS, at).await? {
+        Ok(match self.call_at(contracts.payout, lone_call(item), LONE_CALL_GAS, at, |_| Ok(())).await? {
             // A lone transfer gets more gas than one in a batch: it may well pass.
-            Ok(_) => (index, Verdict::Fine),
+            Ok(()) => (index, Verdict::Fine),
             Err(revert) => {
                 let recipient = Some(item.referrer.address());
                 (index, decode::call_revert(&revert, contracts.payout, contracts, recipient))
@@ -195,7 +178,7 @@ impl AlloyChain {
         items: &[Register],
         at: Hash32,
     ) -> Result<Vec<Verdict>, ChainError> {
-        let contracts = self.contracts().await?;
+        let contracts = self.contracts;
         let mut verdicts = Verdicts::new(items.len());
         for wave in waves(items.iter().map(registration_keys)) {
             for chunk in wave.chunks(ITEMS_PER_CALL) {
@@ -216,7 +199,7 @@ impl AlloyChain {
                 }
             }
         }
-        verdicts.finish(self.first_endpoint())
+        verdicts.finish()
     }
 
     async fn simulate_referrals(
@@ -230,30 +213,39 @@ impl AlloyChain {
             .map(|item| Referral { child: item.child.address(), referrer: item.referrer.address() })
             .collect();
         let data = IAffiliateRegistry::registerReferralBatchCall { referrals }.abi_encode();
-        let returned = match self.call_at(contracts.registry, data.into(), BATCH_CALL_GAS, at).await? {
-            Ok(returned) => returned,
+        let asked = items.len();
+        let decode = move |returned: &Bytes| {
+            let outcomes = IAffiliateRegistry::registerReferralBatchCall::abi_decode_returns(returned)
+                .map_err(|error| error.to_string())?;
+            let known = |outcome: &RegistrationOutcome| *outcome != RegistrationOutcome::__Invalid;
+            whole(outcomes, asked, known)
+        };
+        let outcomes = match self.call_at(contracts.registry, data.into(), BATCH_CALL_GAS, at, decode).await?
+        {
+            Ok(outcomes) => outcomes,
             Err(revert) => return Ok(Err(revert)),
         };
-        let outcomes = IAffiliateRegistry::registerReferralBatchCall::abi_decode_returns(&returned)
-            .map_err(|error| self.garbage("eth_call", error))?;
-        if outcomes.len() != items.len() {
-            return Err(
-                self.garbage("eth_call", format!("{} outcomes for {} items", outcomes.len(), items.len()))
-            );
-        }
         let conflicts =
             items.iter().zip(&outcomes).filter(|(_, o)| **o == RegistrationOutcome::ReferrerConflict);
         let recorded = self.recorded(conflicts.map(|(item, _)| item.child).collect(), at).await?;
-        items
-            .iter()
-            .zip(outcomes)
-            .map(|(item, outcome)| {
-                decode::registration(outcome, recorded.get(&item.child).copied())
-                    .ok_or_else(|| self.garbage("eth_call", "an outcome that the interface does not name"))
-            })
-            .collect::<Result<_, _>>()
-            .map(Ok)
+        let verdicts = items.iter().zip(outcomes).map(|(item, outcome)| {
+            // One that the interface does not name was refused when it was decoded.
+            decode::registration(outcome, recorded.get(&item.child).copied())
+                .unwrap_or_else(|| decode::fails(FailureClass::UnclearRevert, format!("{outcome:?}")))
+        });
+        Ok(Ok(verdicts.collect()))
     }
+}
+
+/// Outcomes, if there is one that the interface names for each item.
+fn whole<O>(outcomes: Vec<O>, asked: usize, known: impl Fn(&O) -> bool) -> Result<Vec<O>, String> {
+    if outcomes.len() != asked {
+        return Err(format!("{} outcomes for {asked} items", outcomes.len()));
+    }
+    if !outcomes.iter().all(known) {
+        return Err("an outcome that the interface does not name".to_owned());
+    }
+    Ok(outcomes)
 }
 
 fn unexplained(outcome: PayoutOutcome) -> Verdict {
@@ -273,7 +265,8 @@ fn split_or_settle(
     contracts: &Contracts,
 ) {
     let verdict = decode::call_revert(revert, to, contracts, None);
-    let concerns_all = matches!(verdict, Verdict::Gate { .. }) && !decode::wants_fewer_items(revert);
+    let of_all = matches!(verdict, Verdict::Gate { .. } | Verdict::OutOfTime);
+    let concerns_all = of_all && !decode::wants_fewer_items(revert);
     if part.len() > 1 && !concerns_all {
         let (left, right) = part.split_at(part.len() / 2);
         todo.push(right.to_vec());
@@ -320,9 +313,9 @@ impl Verdicts {
         }
     }
 
-    fn finish(self, endpoint: &str) -> Result<Vec<Verdict>, ChainError> {
+    fn finish(self) -> Result<Vec<Verdict>, ChainError> {
         let missing = || ChainError::Garbage {
-            endpoint: endpoint.to_owned(),
+            endpoint: "simulation".to_owned(),
             method: "eth_call",
             detail: "an item was left without an outcome".to_owned(),
         };

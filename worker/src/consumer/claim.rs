@@ -11,8 +11,8 @@ use crate::context::Context;
 use crate::gates;
 use crate::verdict::{self, Next};
 
-/// How long one blocking read lasts.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long one blocking read lasts, and so how long a shutdown may have to wait for it.
+const PATIENCE: Duration = Duration::from_secs(2);
 const AFTER_ERROR: Duration = Duration::from_millis(500);
 
 /// Claims and checks until shutdown.
@@ -57,7 +57,9 @@ async fn give_back(ctx: &Context, batch: &[Brief]) -> Result<(), StoreError> {
 /// Checks a claimed batch, within the time after which others would take it over.
 pub(super) async fn handle(ctx: &Context, batch: Vec<Brief>) -> Result<(), StoreError> {
     ctx.metrics.jobs_claimed.inc_by(batch.len() as u64);
+    let _held = ctx.metrics.hold(batch.len());
     crash_point!("after_claim");
+    die_of_poison(&batch);
     let checked = tokio::time::timeout(ctx.config.handler_deadline(), check(ctx, &batch)).await;
     let (head, verdicts) = match checked {
         Ok(Ok(found)) => found,
@@ -67,6 +69,17 @@ pub(super) async fn handle(ctx: &Context, batch: Vec<Brief>) -> Result<(), Store
     store_verdicts(ctx, &batch, head, verdicts).await?;
     crash_point!("after_check");
     Ok(())
+}
+
+/// In builds with `failpoints`: `FAILPOINTS=poison=return(<payment>)` makes that payment's payout kill whoever checks it.
+fn die_of_poison(batch: &[Brief]) {
+    let _ = batch;
+    fail::fail_point!("poison", |payment| {
+        let is_it = |job: &Brief| matches!(&job.payload, Payload::Payout(payout) if Some(payout.external_id.as_str()) == payment.as_deref());
+        if batch.iter().any(is_it) {
+            std::process::abort();
+        }
+    });
 }
 
 /// Simulates on top of the newest block seen, or, where the node that answers is behind it, of that node's own.
@@ -157,7 +170,7 @@ async fn store_verdicts(
         }
     }
     for (gate, reason) in closed {
-        ctx.store.close_gate(gate.name(), &reason, &ctx.worker).await?;
+        ctx.store.close_gate_at(gate.name(), &reason, &ctx.worker, head.number).await?;
     }
     if !ready.is_empty() {
         report(

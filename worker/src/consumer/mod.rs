@@ -3,10 +3,13 @@
 //!
 //! A worker that dies leaves its jobs `checking`, with their entries pending in the group; another worker takes them over
 //! once they have rested for longer than any handler may take. What the dead one may still have written is refused,
-//! because taking over gives the job a new claim epoch.
+//! because taking over gives the job a new claim epoch. A job that comes back like this is handled alone, and one that
+//! keeps killing its workers is dead-lettered.
 
 mod claim;
 mod reclaim;
+mod sweep;
 
 pub use claim::run as claim;
 pub use reclaim::run as reclaim;
+pub use sweep::round as sweep;

@@ -1,31 +1,55 @@
-//! Takes over jobs whose worker went silent.
+//! Takes over jobs whose worker went silent, one at a time: if one of them kills its worker, it is alone then.
 
 use std::time::Duration;
 
+use shared::store::{Reclaimed, StoreError};
+
 use crate::context::Context;
+
+/// The start, and after a full round the end, of the pending entries.
+const START: &str = "0-0";
 
 /// Takes over until shutdown, carrying the cursor through the pending entries.
 pub async fn run(ctx: Context) {
     let every = (ctx.config.claim_min_idle / 4).clamp(Duration::from_millis(100), Duration::from_secs(5));
-    let mut cursor = "0-0".to_owned();
     while ctx.pause(every).await {
-        let min_idle = ctx.config.claim_min_idle;
-        match ctx.store.reclaim(&ctx.worker, min_idle, &cursor, ctx.config.claim_count).await {
-            Ok((batch, next)) => {
-                cursor = next;
-                if batch.is_empty() {
-                    continue;
-                }
-                tracing::warn!(jobs = batch.len(), "taking over jobs whose worker went silent");
-                if let Err(error) = super::claim::handle(&ctx, batch).await {
-                    ctx.metrics.redis_errors.inc();
-                    tracing::warn!(%error, "the verdicts could not be stored");
-                }
-            }
-            Err(error) => {
-                ctx.metrics.redis_errors.inc();
-                tracing::warn!(%error, "looking for silent workers failed");
-            }
+        if let Err(error) = round(&ctx).await {
+            ctx.metrics.redis_errors.inc();
+            tracing::warn!(%error, "taking over from silent workers failed; trying again");
         }
     }
+}
+
+/// One walk through everything that is pending.
+async fn round(ctx: &Context) -> Result<(), StoreError> {
+    let mut cursor = START.to_owned();
+    let (mut taken_over, mut deleted) = (0, 0);
+    while !ctx.shutdown.is_cancelled() {
+        let found: Reclaimed = ctx.store.reclaim(&ctx.worker, ctx.config.claim_min_idle, &cursor).await?;
+        deleted += found.deleted;
+        if let Some(job) = found.poisoned {
+            ctx.metrics.poisoned.inc();
+            tracing::error!(job.id = %job, "dead-lettered: its workers died whenever they handled it alone");
+        }
+        if let Some(job) = found.job {
+            taken_over += 1;
+            super::claim::handle(ctx, vec![job]).await?;
+        }
+        cursor = found.cursor;
+        if cursor == START {
+            break;
+        }
+    }
+    if taken_over > 0 {
+        tracing::warn!(jobs = taken_over, "took over jobs whose worker went silent");
+    }
+    if deleted > 0 {
+        ctx.metrics.deleted_entries.inc_by(deleted);
+        tracing::error!(
+            entries = deleted,
+            "pending entries are not in the stream any more; sweeping at once"
+        );
+        super::sweep::round(ctx).await?;
+    }
+    Ok(())
 }

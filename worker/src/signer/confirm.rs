@@ -15,6 +15,10 @@ use crate::verdict;
 /// pruned, and the state alone must do.
 pub const EVENT_PATIENCE: u64 = 64;
 
+/// For this many blocks, a consumed nonce of which no node has a receipt is asked about again: only then is it called a
+/// stranger's.
+pub const RECEIPT_PATIENCE: u64 = 16;
+
 /// What was found about a nonce that is consumed deep enough.
 #[derive(Debug, Clone)]
 pub struct Evidence {
@@ -22,6 +26,8 @@ pub struct Evidence {
     pub settled: Vec<Option<BlockNumber>>,
     /// The receipt of one of our attempts at this nonce, where a node has one.
     pub receipt: Option<ReceiptView>,
+    /// The attempt that an event names, where nobody has its receipt.
+    pub ours: Option<Hash32>,
     /// Whether that attempt was a cancel.
     pub cancelled: bool,
     /// Why the call reverts as a whole, where it did.
@@ -40,6 +46,12 @@ pub fn is_explained(
 ) -> bool {
     let (Payload::Payout(_), Some(paid_in)) = (&job.payload, settled) else { return true };
     success(job, events).is_some() || deep.get() > paid_in.get() + EVENT_PATIENCE
+}
+
+/// Whether a nonce that is consumed at least since the block `since`, without a receipt at `deep` either, must be decided
+/// without one.
+pub fn is_past_hope(since: BlockNumber, deep: BlockNumber) -> bool {
+    deep.get() >= since.get().saturating_add(RECEIPT_PATIENCE)
 }
 
 fn success<'a>(job: &Brief, events: &'a [ChainEvent]) -> Option<&'a ChainEvent> {
@@ -62,11 +74,12 @@ pub struct Outcome {
 pub fn decide(nonce: Nonce, jobs: &[Brief], evidence: &Evidence, policy: &RetryPolicy, draw: f64) -> Outcome {
     let mut outcome = Outcome {
         consumed_by: match (&evidence.receipt, evidence.cancelled) {
+            (None, _) if evidence.ours.is_some() => "ours",
             (None, _) => "stranger",
             (Some(_), true) => "cancel",
             (Some(_), false) => "ours",
         },
-        hash: evidence.receipt.as_ref().map(|receipt| receipt.inclusion.hash),
+        hash: evidence.receipt.as_ref().map(|receipt| receipt.inclusion.hash).or(evidence.ours),
         ..Outcome::default()
     };
     for (at, job) in jobs.iter().enumerate() {
@@ -133,7 +146,7 @@ impl Outcome {
                     Failure::new(FailureClass::RefusedByNodes, "no node took the transaction at any fee");
                 departure.exit = verdict::charged(failure, job.attempts, policy, draw);
             }
-            // Somebody else's transaction: the job never had its try.
+            // Somebody else's transaction, or ours without a receipt that says why: nothing to charge for.
             None => {}
         }
         self.departures.push(departure);
@@ -143,7 +156,8 @@ impl Outcome {
         match verdict {
             Some(Verdict::Gate { gate, reason }) => self.park(gate, reason),
             Some(Verdict::Fails(failure)) => verdict::charged(failure, job.attempts, policy, draw),
-            Some(Verdict::Fine | Verdict::AlreadyDone | Verdict::NotRegistered) | None => again(None),
+            Some(Verdict::Fine | Verdict::AlreadyDone | Verdict::NotRegistered | Verdict::OutOfTime)
+            | None => again(None),
         }
     }
 

@@ -1,27 +1,28 @@
 //! What a new block means for transactions that are not final: whether they are in a block, whether they need a push, and
 //! which gates open. Nothing here decides about money.
 
-use shared::ids::Nonce;
+use shared::ids::{BlockNumber, Nonce};
 use shared::tx::Inclusion;
 use shared::tx_state::TxState;
 
 use super::fees;
 use super::leader::{Leader, RoundError};
-use crate::chain::{ChainEventKind, Gate, Head, ReceiptView};
+use crate::chain::{ChainEventKind, Gate, Head, NonceRange, ReceiptView};
 use crate::gates;
 
 impl Leader {
     /// Shows which open transactions are in a block. Display and release of waiting payouts only: no money is decided.
-    /// Returns the account nonce at the head.
+    /// Returns the account nonce at the head, below which everything is consumed whichever endpoint is asked.
     pub(super) async fn note_inclusions(&mut self, head: Head) -> Result<Nonce, RoundError> {
         let reorganised = self.last_head.is_some_and(|last| {
             head.number <= last.number || (head.number == last.number.next() && head.parent != last.hash)
         });
-        let latest = self.ctx.chain.nonce_latest(self.ctx.signer()).await?;
+        let NonceRange { lowest, highest } = self.ctx.chain.nonce_latest(self.ctx.signer()).await?;
         let open: Vec<Nonce> = self.open.keys().copied().collect();
         for nonce in open {
             let known = self.open[&nonce].record.inclusion;
-            if nonce >= latest {
+            // Where endpoints differ, receipts tell: one endpoint may be behind, or wrong.
+            if nonce >= highest {
                 if known.is_some() {
                     self.note(nonce, None).await?;
                 }
@@ -32,14 +33,19 @@ impl Leader {
             }
             let hashes: Vec<_> =
                 self.open[&nonce].record.attempts.iter().rev().map(|attempt| attempt.hash).collect();
+            let mut found = false;
             for hash in hashes {
                 if let Some(receipt) = self.ctx.chain.receipt(hash).await? {
                     self.on_receipt(nonce, known, &receipt).await?;
+                    found = true;
                     break;
                 }
             }
+            if known.is_some() && !found && nonce >= lowest {
+                self.note(nonce, None).await?;
+            }
         }
-        Ok(latest)
+        Ok(lowest)
     }
 
     async fn on_receipt(
@@ -114,8 +120,7 @@ impl Leader {
             let name = gate.gate.as_str();
             let open = match Gate::ALL.into_iter().find(|known| known.name() == name) {
                 Some(known) => {
-                    let since =
-                        *self.closed.entry(known).or_insert((known.level(&conditions), head.number.get()));
+                    let since = self.closed_at(known, gate.block, head).await?;
                     let open = gates::may_open(known, since, &conditions, head.number.get());
                     if open {
                         self.closed.remove(&known);
@@ -130,10 +135,38 @@ impl Leader {
                 }
                 None => false,
             };
-            if open && self.ctx.store.open_gate(name, "the condition is over", &self.ctx.worker).await? {
+            let why = "the condition is over";
+            if open && self.ctx.store.open_gate_at(name, why, &self.ctx.worker, head.number).await? {
                 tracing::info!(gate = name, block = head.number.get(), "gate opened");
             }
         }
         Ok(())
+    }
+
+    /// At which level and block a gate closed. Whoever closed it told the block; the level is what the contracts say there,
+    /// and as good as nothing where no node knows any more: then the gate is tried at once.
+    async fn closed_at(
+        &mut self,
+        gate: Gate,
+        block: Option<BlockNumber>,
+        head: Head,
+    ) -> Result<(u128, u64), RoundError> {
+        let block = block.unwrap_or(head.number);
+        if let Some(known) = self.closed.get(&gate).filter(|(_, since)| *since == block.get()) {
+            return Ok(*known);
+        }
+        let conditions = async {
+            let then = self.ctx.chain.block_at(block).await?;
+            self.ctx.chain.conditions(self.ctx.signer(), then.hash).await
+        };
+        let level = match conditions.await {
+            Ok(conditions) => gate.level(&conditions),
+            Err(error) => {
+                tracing::debug!(gate = gate.name(), block = block.get(), %error, "the level at its closing is not known");
+                0
+            }
+        };
+        self.closed.insert(gate, (level, block.get()));
+        Ok((level, block.get()))
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use shared::clock::Monotonic;
 use shared::ids::{BlockNumber, JobId, Nonce};
 use shared::job::Payload;
 use shared::money::Commission;
@@ -18,6 +19,21 @@ use crate::context::Context;
 /// How long the leader rests when nothing happens.
 const TICK: Duration = Duration::from_secs(1);
 const AFTER_ERROR: Duration = Duration::from_millis(250);
+
+/// A head that did not change for so long is asked for: it may be the node that stands still.
+const ASK_AFTER: Duration = Duration::from_secs(1);
+/// How long a round in progress may take once shutdown came. What it leaves undone is the next leader's, from the journal.
+const WIND_DOWN: Duration = Duration::from_millis(150);
+
+/// Why a term of leadership ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    Shutdown,
+    /// Another holds the lease, or nobody, or it cannot be trusted any more.
+    LeaseLost,
+    /// Redis answers and the chain does not: another relayer may do better.
+    ChainAway,
+}
 
 /// Why a round could not be finished. Every round is safe to begin again.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +54,15 @@ pub(super) enum RoundError {
     /// The contract says that it was paid, and no node shows the event that says how much.
     #[error("the payment of job {0} has no event yet")]
     Unexplained(JobId),
+    /// The nonce is consumed, and no node shows by which transaction.
+    #[error("no node has a receipt for nonce {0} yet")]
+    NoReceipt(Nonce),
+}
+
+impl RoundError {
+    fn is_of_the_chain(&self) -> bool {
+        matches!(self, Self::Chain(_) | Self::Sync(SyncError::Chain(_)))
+    }
 }
 
 /// An open nonce, as the journal holds it, with what only matters while it is open.
@@ -47,6 +72,8 @@ pub(super) struct OpenTx {
     /// The head at which its newest attempt was last handed to the nodes.
     pub(super) sent_at: Option<BlockNumber>,
     pub(super) wants: Wants,
+    /// The deep block since which it is consumed without a receipt.
+    pub(super) unseen_since: Option<BlockNumber>,
 }
 
 /// What the nodes' answers to the newest attempt ask for.
@@ -87,14 +114,17 @@ pub(super) struct Leader {
     pub(super) open: BTreeMap<Nonce, OpenTx>,
     /// The contracts' conditions, and the block they were read at.
     pub(super) conditions: Option<(Head, Conditions)>,
-    /// Gates that this leader saw closed: the level and block at which they closed.
+    /// Gates of the contracts that are closed: the level they closed at, and the block.
     pub(super) closed: BTreeMap<Gate, (u128, u64)>,
     pub(super) last_head: Option<Head>,
+    /// When the chain last answered, as far as this leader asked.
+    chain_seen: Monotonic,
     pub(super) tip: u128,
 }
 
 impl Leader {
     pub(super) fn new(ctx: Context, fence: Fence, keeper: LeaseKeeper) -> Self {
+        let chain_seen = ctx.clock.monotonic();
         Self {
             ctx,
             fence,
@@ -105,22 +135,27 @@ impl Leader {
             conditions: None,
             closed: BTreeMap::new(),
             last_head: None,
+            chain_seen,
             tip: 0,
         }
     }
 
-    /// Leads until shutdown, or until the lease turns out not to be ours.
-    pub(super) async fn lead(&mut self) {
+    /// Leads until shutdown, until the lease turns out not to be ours, or until the chain was away for too long.
+    pub(super) async fn lead(&mut self) -> Ending {
         let ready = Notify::new();
-        let watching = watch_ready(self.ctx.clone(), &ready);
-        tokio::pin!(watching);
+        let (watching, shutdown) = (self.ctx.clone(), self.ctx.shutdown.clone());
+        let wound_down = async {
+            shutdown.cancelled().await;
+            tokio::time::sleep(WIND_DOWN).await;
+        };
         tokio::select! {
-            () = self.rounds(&ready) => {}
-            () = &mut watching => {}
+            ending = self.rounds(&ready) => ending,
+            () = watch_ready(watching, &ready) => Ending::Shutdown,
+            () = wound_down => Ending::Shutdown,
         }
     }
 
-    async fn rounds(&mut self, ready: &Notify) {
+    async fn rounds(&mut self, ready: &Notify) -> Ending {
         let mut heads = self.ctx.heads.clone();
         let mut must_take_over = true;
         while !self.ctx.shutdown.is_cancelled() {
@@ -134,30 +169,57 @@ impl Leader {
                 Ok(()) => must_take_over = false,
                 Err(RoundError::Fenced) => {
                     tracing::warn!(lease.term = %self.keeper.term(), "a write was refused by the fence");
-                    return;
+                    return Ending::LeaseLost;
                 }
                 Err(error) => {
                     // A write whose reply was lost may have happened: only the journal knows, so memory is rebuilt from it.
                     must_take_over |= !matches!(error, RoundError::Chain(_));
                     self.report(&error);
+                    if error.is_of_the_chain() && self.chain_is_away() {
+                        return Ending::ChainAway;
+                    }
                     if !self.ctx.pause(AFTER_ERROR).await {
-                        return;
+                        return Ending::Shutdown;
                     }
                     continue;
                 }
             }
             tokio::select! {
                 () = ready.notified() => {}
-                changed = heads.changed() => if changed.is_err() { return },
+                changed = heads.changed() => if changed.is_err() { return Ending::Shutdown },
                 () = tokio::time::sleep(TICK) => {}
                 () = self.ctx.shutdown.cancelled() => {}
             }
+        }
+        Ending::Shutdown
+    }
+
+    /// Whether the chain has not answered for as long as a leader may keep the lease without it: two of its lives.
+    fn chain_is_away(&self) -> bool {
+        self.chain_seen.until(self.ctx.clock.monotonic()) > self.ctx.config.lease.ttl * 2
+    }
+
+    /// Asks chain and Redis where no head came for a while: a node that hangs sends nothing, not even an error, and a
+    /// Redis that was restarted takes nothing before its sync.
+    async fn make_sure_of_both(&mut self) -> Result<(), RoundError> {
+        if self.chain_seen.until(self.ctx.clock.monotonic()) > ASK_AFTER {
+            self.ensure_synced().await?;
+            self.ctx.chain.head().await?;
+            self.chain_seen = self.ctx.clock.monotonic();
+        }
+        Ok(())
+    }
+
+    async fn ensure_synced(&self) -> Result<(), RoundError> {
+        match super::sync::ensure(&self.ctx, &self.fence, false).await? {
+            true => Err(RoundError::Outdated("Redis is another process than before".into())),
+            false => Ok(()),
         }
     }
 
     fn report(&self, error: &RoundError) {
         match error {
-            RoundError::Chain(_) => _ = self.ctx.metrics.rpc_errors.inc(),
+            error if error.is_of_the_chain() => _ = self.ctx.metrics.rpc_errors.inc(),
             RoundError::Store(_) => _ = self.ctx.metrics.redis_errors.inc(),
             _ => {}
         }
@@ -169,11 +231,12 @@ impl Leader {
     async fn round(&mut self) -> Result<(), RoundError> {
         let head = self.ctx.head().await?;
         if self.last_head.is_none_or(|last| last.hash != head.hash) {
-            if super::sync::ensure(&self.ctx, &self.fence, false).await? {
-                return Err(RoundError::Outdated("Redis is another process than before".into()));
-            }
+            self.ensure_synced().await?;
             self.on_head(head).await?;
             self.last_head = Some(head);
+            self.chain_seen = self.ctx.clock.monotonic();
+        } else {
+            self.make_sure_of_both().await?;
         }
         if self.fill_holes(head).await? {
             self.sign_ready(head).await?;
@@ -200,15 +263,15 @@ impl Leader {
         sum
     }
 
-    /// Closes a gate of the contracts, and remembers how bad it was.
+    /// Closes a gate of the contracts, as the newest conditions show it.
     pub(super) async fn close_gate(&mut self, gate: Gate, reason: &str) -> Result<(), RoundError> {
-        let (level, block) = match &self.conditions {
-            Some((head, conditions)) => (gate.level(conditions), head.number.get()),
-            None => (0, 0),
+        let (name, worker) = (gate.name(), &self.ctx.worker);
+        let closed = match &self.conditions {
+            Some((head, _)) => self.ctx.store.close_gate_at(name, reason, worker, head.number).await?,
+            None => self.ctx.store.close_gate(name, reason, worker).await?,
         };
-        self.closed.insert(gate, (level, block));
-        if self.ctx.store.close_gate(gate.name(), reason, &self.ctx.worker).await? {
-            tracing::warn!(gate = gate.name(), reason, "gate closed");
+        if closed {
+            tracing::warn!(gate = name, reason, "gate closed");
         }
         Ok(())
     }

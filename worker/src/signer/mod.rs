@@ -15,6 +15,7 @@ pub mod gas;
 mod inclusion;
 mod leader;
 mod lease_keeper;
+mod opinions;
 pub mod pack;
 pub mod recover;
 mod resend;
@@ -31,7 +32,7 @@ use shared::lease::LeaseState;
 use shared::store::{Acquisition, Fence, StoreError};
 
 use crate::context::Context;
-use leader::Leader;
+use leader::{Ending, Leader};
 use lease_keeper::LeaseKeeper;
 
 const AFTER_ERROR: Duration = Duration::from_millis(500);
@@ -40,7 +41,11 @@ const AFTER_ERROR: Duration = Duration::from_millis(500);
 pub async fn run(ctx: Context) {
     while !ctx.shutdown.is_cancelled() {
         match run_follower(&ctx).await {
-            Ok(Some((fence, keeper))) => run_leader(&ctx, fence, keeper).await,
+            Ok(Some((fence, keeper))) => {
+                if run_leader(&ctx, fence, keeper).await == Ending::ChainAway {
+                    stand_aside(&ctx).await;
+                }
+            }
             Ok(None) => {}
             Err(error) => {
                 ctx.metrics.redis_errors.inc();
@@ -55,35 +60,43 @@ pub async fn run(ctx: Context) {
 async fn run_follower(ctx: &Context) -> Result<Option<(Fence, LeaseKeeper)>, StoreError> {
     let mut changes = ctx.store.watch_lease().await?;
     while !ctx.shutdown.is_cancelled() {
-        let sent_at = ctx.clock.monotonic();
-        match ctx.store.acquire_lease(&ctx.boot, ctx.config.lease.ttl).await? {
-            Acquisition::Taken { fence, term } => {
-                if let Some(keeper) = LeaseKeeper::start(ctx, &fence, term, sent_at) {
-                    return Ok(Some((fence, keeper)));
+        let remaining = match ctx.store.lease_remaining().await? {
+            Some(remaining) => remaining,
+            None => {
+                let sent_at = ctx.clock.monotonic();
+                match ctx.store.acquire_lease(&ctx.boot, ctx.config.lease.ttl).await? {
+                    Acquisition::Taken { fence, term } => {
+                        let keeper = LeaseKeeper::start(ctx, &fence, term, sent_at);
+                        if let Some(keeper) = keeper {
+                            return Ok(Some((fence, keeper)));
+                        }
+                        continue;
+                    }
+                    Acquisition::HeldBy { remaining, .. } => remaining,
                 }
             }
-            Acquisition::HeldBy { remaining, .. } => {
-                // A release wakes us at once; an expiry tells nobody, so the remaining time is our alarm clock.
-                let patience = remaining.clamp(Duration::from_millis(10), ctx.config.lease.ttl);
-                tokio::select! {
-                    changed = changes.changed(patience) => changed?,
-                    () = ctx.shutdown.cancelled() => {}
-                }
-            }
+        };
+        // A release wakes us at once; an expiry tells nobody, so the remaining time is our alarm clock.
+        let patience = remaining.clamp(Duration::from_millis(10), ctx.config.lease.ttl);
+        tokio::select! {
+            changed = changes.changed(patience) => changed?,
+            () = ctx.shutdown.cancelled() => {}
         }
     }
     Ok(None)
 }
 
-/// Leads until the lease is lost or shutdown comes, then gives it up.
-async fn run_leader(ctx: &Context, fence: Fence, keeper: LeaseKeeper) {
+/// Leads until the lease is lost, the chain is out of reach or shutdown comes; then gives the lease up.
+async fn run_leader(ctx: &Context, fence: Fence, keeper: LeaseKeeper) -> Ending {
     announce(ctx, &fence, keeper.term());
     let mut leader = Leader::new(ctx.clone(), fence.clone(), keeper.clone());
-    tokio::select! {
-        () = keeper.keep(ctx, &fence) => tracing::warn!(lease.term = %keeper.term(), "the lease is lost"),
-        () = leader.lead() => {}
-    }
+    let ending = tokio::select! {
+        () = keeper.keep(ctx, &fence) => Ending::LeaseLost,
+        ending = leader.lead() => ending,
+    };
+    tracing::info!(lease.term = %keeper.term(), ?ending, "leading no more");
     ctx.metrics.lease_held.set(0);
+    ctx.leading.send_replace(None);
     ctx.metrics.open_nonces.set(0);
     if matches!(keeper.state(), LeaseState::Leader(_)) {
         match ctx.store.release_lease(&fence).await {
@@ -91,10 +104,27 @@ async fn run_leader(ctx: &Context, fence: Fence, keeper: LeaseKeeper) {
             Err(error) => tracing::warn!(%error, "the lease could not be given up; it will expire"),
         }
     }
+    ending
+}
+
+/// Keeps out of elections until the chain answers again: another relayer may have a better way to it.
+async fn stand_aside(ctx: &Context) {
+    while ctx.pause(AFTER_ERROR).await {
+        let answered = async {
+            let head = ctx.chain.head().await?;
+            ctx.chain.conditions(ctx.signer(), head.hash).await
+        };
+        match answered.await {
+            Ok(_) => return tracing::info!("the chain answers again; standing for election"),
+            Err(error) => tracing::debug!(%error, "the chain is still out of reach"),
+        }
+    }
 }
 
 fn announce(ctx: &Context, fence: &Fence, term: FencingTerm) {
     ctx.metrics.lease_held.set(1);
+    ctx.leading.send_replace(Some(term));
+    ctx.metrics.leadership_changes.inc();
     ctx.metrics.lease_term.set(i64::try_from(term.get()).unwrap_or(i64::MAX));
     tracing::info!(lease.term = %term, lease.value = %fence, "leading");
 }

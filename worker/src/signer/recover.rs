@@ -14,10 +14,12 @@ pub struct Found {
     pub next: Option<Nonce>,
     /// Nonces that are journaled and not closed.
     pub open: BTreeSet<Nonce>,
-    /// The account nonce after the newest block.
+    /// The account nonce after the newest block: the lowest that an endpoint gives.
     pub latest: Nonce,
     /// The account nonce counting what the pool holds without a gap.
     pub pending: Nonce,
+    /// Below it the journal has seen every nonce consumed, whatever an endpoint says.
+    pub closed_below: Nonce,
 }
 
 /// What to do, in this order.
@@ -33,22 +35,24 @@ pub struct Takeover {
     pub fill: Vec<Nonce>,
 }
 
+/// Holes that are filled at most, in multiples of `max_fill`: several takeovers may each have found that many.
+const HOLES_PER_FILL: u64 = 16;
+
 /// Plans the takeover. At most `max_fill` forgotten pool transactions are replaced, so that a node that lies about its
 /// pool costs little.
 pub fn plan(found: &Found, max_fill: u64) -> Takeover {
-    let journaled = found.next.unwrap_or(found.latest);
-    let chain_is_ahead = found.next.is_some_and(|next| found.latest > next);
-    let above_pool =
-        found.pending.min(Nonce::new(journaled.max(found.latest).get().saturating_add(max_fill)));
-    let next = journaled.max(found.latest).max(above_pool);
+    let latest = found.latest.max(found.closed_below);
+    let journaled = found.next.unwrap_or(latest);
+    let chain_is_ahead = found.next.is_some_and(|next| latest > next);
+    let above_pool = found.pending.min(Nonce::new(journaled.max(latest).get().saturating_add(max_fill)));
+    let next = journaled.max(latest).max(above_pool);
+    // More holes than that there cannot be: whoever says so has forgotten half of the chain.
+    let lowest_hole = latest.get().max(next.get().saturating_sub(max_fill.saturating_mul(HOLES_PER_FILL)));
     Takeover {
         chain_is_ahead,
-        rebroadcast: found.open.iter().copied().filter(|nonce| *nonce >= found.latest).collect(),
+        rebroadcast: found.open.iter().copied().filter(|nonce| *nonce >= latest).collect(),
         set_next: (found.next != Some(next)).then_some(next),
-        fill: (found.latest.get()..next.get())
-            .map(Nonce::new)
-            .filter(|nonce| !found.open.contains(nonce))
-            .collect(),
+        fill: (lowest_hole..next.get()).map(Nonce::new).filter(|nonce| !found.open.contains(nonce)).collect(),
     }
 }
 
@@ -62,6 +66,7 @@ mod tests {
             open: open.iter().copied().map(Nonce::new).collect(),
             latest: Nonce::new(latest),
             pending: Nonce::new(pending),
+            closed_below: Nonce::new(0),
         }
     }
 
@@ -99,6 +104,20 @@ mod tests {
         let plan = plan(&found(Some(5), &[], 9, 9), 16);
         assert!(plan.chain_is_ahead);
         assert_eq!((plan.set_next, plan.fill.len()), (Some(Nonce::new(9)), 0));
+    }
+
+    #[test]
+    fn what_the_journal_closed_is_no_hole_whatever_a_node_says() {
+        let behind = Found { closed_below: Nonce::new(6), ..found(Some(8), &[6], 3, 3) };
+        let plan = plan(&behind, 16);
+        assert_eq!((numbers(&plan.rebroadcast), numbers(&plan.fill)), (vec![6], vec![7]));
+        assert_eq!((plan.set_next, plan.chain_is_ahead), (None, false));
+    }
+
+    #[test]
+    fn a_node_that_has_forgotten_the_chain_costs_a_bounded_number_of_fillers() {
+        let plan = plan(&found(Some(10_000), &[], 0, 0), 16);
+        assert_eq!((plan.fill.len(), plan.fill.last()), (256, Some(&Nonce::new(9_999))));
     }
 
     #[test]

@@ -49,6 +49,7 @@ pub fn action(answer: &Result<SendOutcome, ChainError>, refusals: u32) -> SendAc
             | ChainError::RateLimited { .. }
             | ChainError::Node { .. }
             | ChainError::Garbage { .. }
+            | ChainError::WrongChain { .. }
             | ChainError::UnknownBlock { .. },
         ) => SendAction::Retry,
     }

@@ -285,7 +285,10 @@ impl Leader {
             attempts: vec![attempt],
             inclusion: None,
         };
-        self.open.insert(nonce, OpenTx { record, jobs, sent_at: None, wants: Wants::default() });
+        self.open.insert(
+            nonce,
+            OpenTx { record, jobs, sent_at: None, wants: Wants::default(), unseen_since: None },
+        );
         self.ctx.metrics.open_nonces.set(self.open.len() as i64);
     }
 }

@@ -3,7 +3,7 @@
 
 use shared::ids::BlockNumber;
 use shared::money::Commission;
-use shared::store::{Fence, PaidPayment, StoreError};
+use shared::store::{Fence, PaidPayment, Replay, StoreError};
 
 use crate::chain::{ChainError, ChainEventKind};
 use crate::context::Context;
@@ -34,17 +34,26 @@ pub(super) async fn ensure(ctx: &Context, fence: &Fence, force: bool) -> Result<
     let again = state.checkpoint.map(|block| block.get().saturating_sub(ctx.config.confirmations));
     let mut from = again.unwrap_or(0).max(ctx.config.start_block.get());
     tracing::info!(from, to = head.get(), run.id = %state.run_id, "replaying contract events");
-    let mut events = 0;
+    let mut shown = Replay { from: BlockNumber::new(from), to: head, at: None, events: 0 };
+    show(ctx, fence, &shown).await?;
     while from <= head.get() {
-        let to = head.get().min(from + SPAN - 1);
-        events += replay(ctx, fence, BlockNumber::new(from), BlockNumber::new(to)).await?;
-        from = to + 1;
+        let to = BlockNumber::new(head.get().min(from + SPAN - 1));
+        let events = replay(ctx, fence, BlockNumber::new(from), to).await?;
+        shown = Replay { at: Some(to), events: shown.events + events as u64, ..shown };
+        show(ctx, fence, &shown).await?;
+        crash_point!("after_replayed_span");
+        from = to.get() + 1;
     }
     if !ctx.store.set_synced(fence, &state.run_id, head).await? {
         return Err(SyncError::Overtaken);
     }
-    tracing::info!(events, block = head.get(), "synced");
+    tracing::info!(events = shown.events, block = head.get(), "synced");
     Ok(true)
+}
+
+/// Lets everybody see how far the replay has come.
+async fn show(ctx: &Context, fence: &Fence, replay: &Replay) -> Result<(), SyncError> {
+    if ctx.store.show_replay(fence, replay).await? { Ok(()) } else { Err(SyncError::Overtaken) }
 }
 
 async fn replay(

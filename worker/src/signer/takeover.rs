@@ -9,7 +9,10 @@ use shared::tx::{Fees, Intent, IntentKind, TxRecord};
 use super::leader::{Leader, OpenTx, RoundError, Wants};
 use super::recover::{self, Found};
 use super::sync;
-use crate::chain::Head;
+use crate::chain::{AccountNonces, Head};
+
+/// Nonces looked at, from the newest down, for one that is closed: more than can be open or missing at once.
+const LOOK_BACK: usize = 2_048;
 
 impl Leader {
     /// Rebuilds memory from the journal and brings chain and journal together. Safe to repeat.
@@ -22,12 +25,10 @@ impl Leader {
             let tx = self.open_tx(record).await?;
             self.open.insert(tx.record.nonce, tx);
         }
-        let found = Found {
-            next: expected,
-            open: self.open.keys().copied().collect(),
-            latest: self.ctx.chain.nonce_latest(signer).await?,
-            pending: self.ctx.chain.nonce_pending(signer).await?,
-        };
+        let AccountNonces { latest, pending } = self.ctx.chain.takeover_nonces(signer).await?;
+        let closed_below = self.closed_below(expected, latest).await?;
+        let open = self.open.keys().copied().collect();
+        let found = Found { next: expected, open, latest, pending, closed_below };
         let plan = recover::plan(&found, self.ctx.config.max_open_nonces as u64);
         tracing::info!(
             nonce.journal = found.next.map(Nonce::get),
@@ -58,6 +59,19 @@ impl Leader {
         Ok(())
     }
 
+    /// Below which nonce the journal itself says that all are consumed: an endpoint that says less is behind.
+    async fn closed_below(&self, next: Option<Nonce>, latest: Nonce) -> Result<Nonce, RoundError> {
+        let next = next.map_or(0, Nonce::get);
+        let candidates = (latest.get()..next).rev().take(LOOK_BACK).map(Nonce::new);
+        for nonce in candidates.filter(|nonce| !self.open.contains_key(nonce)) {
+            // Journaled and not open: closed.
+            if self.ctx.store.tx(self.ctx.signer(), nonce).await?.is_some() {
+                return Ok(nonce.next());
+            }
+        }
+        Ok(Nonce::new(0))
+    }
+
     /// Closes the holes that takeover found; `false` while some are left, because the base fee is above the cap.
     pub(super) async fn fill_holes(&mut self, head: Head) -> Result<bool, RoundError> {
         while let Some(nonce) = self.holes.first().copied() {
@@ -74,7 +88,7 @@ impl Leader {
         let jobs = self.ctx.store.briefs(&ids).await?;
         // A job that already left this nonce is none of its concern any more.
         let jobs = jobs.into_iter().flatten().filter(|job| job.nonce == Some(record.nonce)).collect();
-        Ok(OpenTx { record, jobs, sent_at: None, wants: Wants::default() })
+        Ok(OpenTx { record, jobs, sent_at: None, wants: Wants::default(), unseen_since: None })
     }
 
     /// Closes a hole with a self-transfer, journaled like everything else.

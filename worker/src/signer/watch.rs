@@ -2,21 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use shared::ids::{BlockNumber, Nonce, PaymentId, Wallet};
+use shared::ids::{BlockNumber, Hash32, Nonce, Wallet};
 use shared::job::{Kind, Payload};
 use shared::store::{Applied, Brief, Refusal};
 
 use super::confirm::{self, Evidence, Outcome};
 use super::leader::{Leader, RoundError};
-use crate::chain::{ChainError, ChainEvent, ChainEventKind, Head, ReceiptView};
+use crate::chain::agree::Settled;
+use crate::chain::{ChainError, ChainEvent, Head, ReceiptView};
 use crate::gates;
 use crate::metrics::ByKind;
 
 /// The most settled jobs looked at per block.
 const SETTLING: usize = 256;
-
-/// Per job: the block in which the contract's state became what the job wants.
-type Settled = Vec<Option<BlockNumber>>;
 
 impl Leader {
     /// Everything that a new head asks for.
@@ -25,8 +23,9 @@ impl Leader {
         self.refresh_tip().await;
         // The head may come from another node than the state: depth counts from the lower of the two.
         let seen = self.ctx.chain.head().await?.number.min(head.number);
-        if let Some(deep) = seen.below(self.ctx.config.confirmations) {
-            let deep = self.ctx.chain.block_at(deep).await?;
+        if let Some(deep) = seen.below(self.ctx.config.confirmations)
+            && let Some(deep) = self.agreed_block(deep).await?
+        {
             self.confirm(deep).await?;
             self.finish_settled(deep).await?;
         }
@@ -40,7 +39,7 @@ impl Leader {
         if self.open.is_empty() {
             return Ok(());
         }
-        let consumed = self.ctx.chain.nonce_at(self.ctx.signer(), deep.hash).await?;
+        let consumed = self.consumed(deep).await?;
         let closing: Vec<Nonce> = self.open.range(..consumed).map(|(nonce, _)| *nonce).collect();
         if closing.is_empty() {
             return Ok(());
@@ -49,11 +48,17 @@ impl Leader {
         let mut settled = self.settled(&jobs, deep).await?.into_iter();
         for nonce in closing {
             let jobs = self.open[&nonce].jobs.clone();
-            let settled: Settled = settled.by_ref().take(jobs.len()).collect();
+            let settled: Vec<Settled> = settled.by_ref().take(jobs.len()).collect();
+            if settled.contains(&Settled::Undecided) {
+                continue;
+            }
+            let settled = settled.into_iter().map(Settled::block).collect();
             let evidence = match self.evidence(nonce, &jobs, settled, deep.number).await {
                 Ok(evidence) => evidence,
                 // What cannot be read about one nonce holds up no other; it is asked again at the next block.
-                Err(error @ (RoundError::Chain(_) | RoundError::Unexplained(_))) => {
+                Err(
+                    error @ (RoundError::Chain(_) | RoundError::Unexplained(_) | RoundError::NoReceipt(_)),
+                ) => {
                     self.ctx.metrics.rpc_errors.inc();
                     tracing::warn!(nonce = nonce.get(), %error, "a consumed nonce cannot be explained yet");
                     continue;
@@ -67,53 +72,29 @@ impl Leader {
         Ok(())
     }
 
-    /// What the contracts' state at `deep` says about `jobs`.
-    async fn settled(&self, jobs: &[Brief], deep: Head) -> Result<Settled, RoundError> {
-        let mut payments: Vec<PaymentId> = Vec::new();
-        let mut children: Vec<Wallet> = Vec::new();
-        for job in jobs {
-            match &job.payload {
-                Payload::Payout(payout) => payments.push(payout.payment_id),
-                Payload::Register(register) => children.push(register.child),
-            }
-        }
-        let (paid, referrers) = tokio::try_join!(
-            self.ctx.chain.paid_at(&payments, deep.hash),
-            self.ctx.chain.referrers(&children, deep.hash),
-        )?;
-        let (mut paid, mut referrers) = (paid.into_iter(), referrers.into_iter());
-        Ok(jobs
-            .iter()
-            .map(|job| match &job.payload {
-                Payload::Payout(_) => paid.next().flatten(),
-                Payload::Register(register) => referrers
-                    .next()
-                    .flatten()
-                    .filter(|found| *found == register.referrer)
-                    .map(|_| deep.number),
-            })
-            .collect())
-    }
-
-    /// Collects what explains a consumed nonce. A missing receipt is simply not known; a missing event of a payment is an
-    /// error for a while, because without it the amounts cannot be compared.
+    /// Collects what explains a consumed nonce. A receipt that nobody has is an error for a while, and so is a missing event of
+    /// a payment, because without it the amounts cannot be compared.
     async fn evidence(
-        &self,
+        &mut self,
         nonce: Nonce,
         jobs: &[Brief],
-        settled: Settled,
+        settled: Vec<Option<BlockNumber>>,
         deep: BlockNumber,
     ) -> Result<Evidence, RoundError> {
-        let tx = &self.open[&nonce];
+        let attempts: Vec<(Hash32, bool)> =
+            self.open[&nonce].record.attempts.iter().rev().map(|tried| (tried.hash, tried.cancel)).collect();
         let mut found: Option<(ReceiptView, bool)> = None;
-        for attempt in tx.record.attempts.iter().rev() {
-            if let Some(receipt) = self.ctx.chain.receipt(attempt.hash).await? {
-                found = Some((receipt, attempt.cancel));
+        for (hash, cancel) in &attempts {
+            if let Some(receipt) = self.ctx.chain.receipt(*hash).await? {
+                found = Some((receipt, *cancel));
                 break;
             }
         }
         let mut events = found.as_ref().map(|(receipt, _)| receipt.events.clone()).unwrap_or_default();
-        self.add_events_elsewhere(jobs, &settled, &mut events).await?;
+        self.add_events_elsewhere(jobs, &settled, &mut events).await;
+        let own = |event: &ChainEvent| attempts.iter().any(|(hash, _)| *hash == event.tx_hash);
+        let ours = events.iter().find(|event| own(event)).map(|event| event.tx_hash);
+        self.patience(nonce, found.is_some() || ours.is_some(), deep)?;
         if let Some((job, _)) = jobs
             .iter()
             .zip(&settled)
@@ -126,24 +107,18 @@ impl Leader {
             _ => None,
         };
         let cancelled = found.as_ref().is_some_and(|(_, cancel)| *cancel);
-        Ok(Evidence { settled, receipt: found.map(|(receipt, _)| receipt), cancelled, revert, events })
+        Ok(Evidence { settled, receipt: found.map(|(receipt, _)| receipt), ours, cancelled, revert, events })
     }
 
-    /// Payments that another transaction made have their event in the block the contract names.
-    async fn add_events_elsewhere(
-        &self,
-        jobs: &[Brief],
-        settled: &[Option<BlockNumber>],
-        events: &mut Vec<ChainEvent>,
-    ) -> Result<(), RoundError> {
-        for (job, block) in jobs.iter().zip(settled) {
-            let (Payload::Payout(payout), Some(block)) = (&job.payload, block) else { continue };
-            let is_paid = |event: &ChainEvent| matches!(&event.kind, ChainEventKind::Paid { payment, .. } if *payment == payout.payment_id);
-            if !events.iter().any(is_paid) {
-                events.extend(self.ctx.chain.events(*block, *block).await?);
-            }
+    /// An error for the first blocks in which nobody shows what consumed the nonce: a node may not have its receipts yet.
+    fn patience(&mut self, nonce: Nonce, seen: bool, deep: BlockNumber) -> Result<(), RoundError> {
+        let Some(tx) = self.open.get_mut(&nonce) else { return Ok(()) };
+        if seen {
+            tx.unseen_since = None;
+            return Ok(());
         }
-        Ok(())
+        let since = *tx.unseen_since.get_or_insert(deep);
+        if confirm::is_past_hope(since, deep) { Ok(()) } else { Err(RoundError::NoReceipt(nonce)) }
     }
 
     /// Asks why a transaction reverts as a whole, on top of the block before the one it was included in.
@@ -259,15 +234,23 @@ impl Leader {
         }
         let jobs: Vec<Brief> = self.ctx.store.briefs(&ids).await?.into_iter().flatten().collect();
         let settled = self.settled(&jobs, deep).await?;
+        // One that endpoints contradict each other about is asked about again at the next block, ...
+        let (jobs, settled): (Vec<_>, Vec<_>) = jobs
+            .into_iter()
+            .zip(settled)
+            .filter(|(_, settled)| *settled != Settled::Undecided)
+            .map(|(job, settled)| (job, settled.block()))
+            .unzip();
         let mut events = Vec::new();
-        self.add_events_elsewhere(&jobs, &settled, &mut events).await?;
-        // One without its event is asked about again at the next block.
+        self.add_events_elsewhere(&jobs, &settled, &mut events).await;
+        // ... and so is one without its event.
         let (jobs, settled): (Vec<_>, Vec<_>) = jobs
             .into_iter()
             .zip(settled)
             .filter(|(job, settled)| confirm::is_explained(job, *settled, &events, deep.number))
             .unzip();
-        let evidence = Evidence { settled, receipt: None, cancelled: false, revert: None, events };
+        let evidence =
+            Evidence { settled, receipt: None, ours: None, cancelled: false, revert: None, events };
         let policy = self.ctx.config.retry;
         // No nonce holds these jobs, so none is named when they leave.
         let outcome = confirm::decide(Nonce::new(0), &jobs, &evidence, &policy, rand::random());

@@ -14,13 +14,14 @@ use alloy::sol_types::SolCall;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::env::Secret;
-use shared::ids::{ExternalId, Hash32, PaymentId, Source, Wallet};
+use shared::ids::{ExternalId, Hash32, Nonce, PaymentId, Source, Wallet};
 use shared::job::Payout;
 use shared::money::{Commission, Sge, Usdc};
 use tokio::sync::OnceCell;
 use worker::chain::alloy::{AlloyChain, AlloyChainConfig, Url};
-use worker::chain::{Chain, Head};
+use worker::chain::{Answers, Chain, ChainError, Head};
 use worker::keys::RawKey;
+use worker::metrics::RpcMetrics;
 
 alloy::sol! {
     interface TestToken {
@@ -221,12 +222,27 @@ impl World {
 pub fn client(endpoints: &[Url], deployed: Deployed, relayer: Address) -> AlloyChain {
     AlloyChain::new(&AlloyChainConfig {
         endpoints: endpoints.to_vec(),
+        chain_id: CHAIN_ID,
         registry: deployed.registry,
         payout: deployed.payout,
         relayer,
-        deadline: Duration::from_secs(5),
+        deadline: AlloyChainConfig::DEFAULT_DEADLINE,
+        check_every: AlloyChainConfig::DEFAULT_CHECK,
+        metrics: RpcMetrics::default(),
     })
     .expect("a client")
+}
+
+/// What two endpoints, or the only one, agree about.
+pub fn agreed<T: PartialEq>(answers: Result<Answers<T>, ChainError>) -> T {
+    answers.expect("an answer").agreed().expect("agreement")
+}
+
+/// The account nonce that every endpoint gives.
+pub async fn nonce_of(chain: &AlloyChain, account: Address) -> Nonce {
+    let range = chain.nonce_latest(account).await.expect("a nonce");
+    assert_eq!(range.lowest, range.highest);
+    range.lowest
 }
 
 pub fn relayer_key() -> RawKey {

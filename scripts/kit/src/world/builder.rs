@@ -11,11 +11,21 @@ use super::anvil::{Anvil, AnvilOptions, Mining};
 use super::contracts::Contracts;
 use super::process::Reaper;
 use super::redis::Redis;
+use super::rpc_proxy::{Fault, RpcProxy};
 use super::settings::{Env, Programme, Settings};
 use super::{Api, Relayer, World, relayer};
 
 /// How long API and fleet may take until they are ready.
 const READY: Duration = Duration::from_secs(60);
+
+/// One of the endpoints that the relayers are given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Node {
+    /// The node itself.
+    Anvil,
+    /// A proxy in front of it, with this fault at the start; found in [`World::proxies`].
+    Proxy(Fault),
+}
 
 /// The options of a [`World`], each with a default that suits a quick test.
 #[derive(Debug, Clone)]
@@ -28,6 +38,7 @@ pub struct Builder {
     api: bool,
     relayers: usize,
     websocket: bool,
+    endpoints: Vec<Node>,
     api_env: Env,
     relayer_env: Env,
     single_env: BTreeMap<usize, Env>,
@@ -44,6 +55,7 @@ impl Default for Builder {
             api: true,
             relayers: 1,
             websocket: false,
+            endpoints: vec![Node::Anvil],
             api_env: Env::new(),
             relayer_env: Env::new(),
             single_env: BTreeMap::new(),
@@ -113,6 +125,12 @@ impl Builder {
         self
     }
 
+    /// What the relayers get as `ETH_RPC_HTTPS`, in this order. Default: the node alone.
+    pub fn endpoints(mut self, endpoints: &[Node]) -> Self {
+        self.endpoints = endpoints.to_vec();
+        self
+    }
+
     pub fn api_env(mut self, name: &str, value: impl ToString) -> Self {
         self.api_env.insert(name.to_owned(), value.to_string());
         self
@@ -144,6 +162,8 @@ impl Builder {
 
         let common = self.settings.common(&redis.url(), &anvil.url(), &contracts.addresses);
         let mut relayer_env = common.clone();
+        let mut proxies = Vec::new();
+        relayer_env.insert("ETH_RPC_HTTPS".to_owned(), endpoint_urls(&self.endpoints, &anvil, &mut proxies)?);
         if self.websocket {
             relayer_env.insert("ETH_RPC_WSS".to_owned(), anvil.ws_url());
         }
@@ -155,6 +175,7 @@ impl Builder {
             relayers: Vec::new(),
             api: None,
             contracts,
+            proxies,
             anvil,
             redis,
             settings: self.settings.clone(),
@@ -190,6 +211,24 @@ impl Builder {
         }
         world.check()
     }
+}
+
+/// The urls of `endpoints`, separated by commas; proxies are started on the way.
+fn endpoint_urls(endpoints: &[Node], anvil: &Anvil, proxies: &mut Vec<RpcProxy>) -> Result<String> {
+    let mut urls = Vec::new();
+    for endpoint in endpoints {
+        urls.push(match endpoint {
+            Node::Anvil => anvil.url(),
+            Node::Proxy(fault) => {
+                let proxy = RpcProxy::start(&anvil.url())?;
+                proxy.set(*fault);
+                let url = proxy.url();
+                proxies.push(proxy);
+                url
+            }
+        });
+    }
+    Ok(urls.join(","))
 }
 
 /// Waits until the relayer serves its metrics; an error as soon as it has ended.

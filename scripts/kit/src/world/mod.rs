@@ -26,6 +26,7 @@ pub mod ports;
 pub mod process;
 pub mod redis;
 pub mod relayer;
+pub mod rpc_proxy;
 pub mod settings;
 
 use std::path::Path;
@@ -39,10 +40,11 @@ use tempfile::TempDir;
 pub use self::redis::Redis;
 pub use anvil::{Anvil, AnvilOptions, Mining};
 pub use api::Api;
-pub use builder::Builder;
+pub use builder::{Builder, Node};
 pub use client::{Answer, Client, Delivery};
 pub use contracts::Contracts;
 pub use relayer::{Relayer, metric};
+pub use rpc_proxy::{Fault, RpcProxy};
 pub use settings::{Env, Programme, Settings};
 
 use process::{Process, Reaper, until};
@@ -53,6 +55,8 @@ pub struct World {
     /// `None` where the builder was told to start no API.
     pub api: Option<Api>,
     pub contracts: Contracts,
+    /// In front of the node, in the order given to [`Builder::endpoints`].
+    pub proxies: Vec<RpcProxy>,
     pub anvil: Anvil,
     pub redis: Redis,
     pub settings: Settings,

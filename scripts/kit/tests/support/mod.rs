@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use alloy::primitives::Address;
 use anyhow::{Context as _, Result, ensure};
+use futures::{StreamExt as _, TryStreamExt as _};
 use kit::world::contracts::RELAYER;
 use kit::world::process::until;
-use kit::world::{Builder, Client, World, paths};
+use kit::world::{Builder, Client, World, metric, paths};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
@@ -105,4 +106,113 @@ pub(crate) async fn nonces_are_closed(world: &World) -> Result<()> {
 pub(crate) async fn journaled(world: &World) -> Result<String> {
     let key = world.key(&format!("signer:{RELAYER:#x}"));
     world.redis.cli(&["HGET", &key, "journaled"]).await
+}
+
+/// How many requests the helpers below keep in flight.
+const IN_FLIGHT: usize = 32;
+
+/// Runs `requests` with a bounded number of them in flight; the answers in order.
+pub(crate) async fn at_once<T>(
+    requests: impl IntoIterator<Item = impl Future<Output = Result<T>>>,
+) -> Result<Vec<T>> {
+    futures::stream::iter(requests).buffered(IN_FLIGHT).try_collect().await
+}
+
+/// Registers `count` children, each with a referrer of its own, and waits until all are done.
+pub(crate) async fn children(client: &Client, count: u16) -> Result<Vec<String>> {
+    let children: Vec<String> = (0..count).map(|n| wallet(0xc1, n)).collect();
+    let jobs = at_once((0..count).map(|n| {
+        let child = &children[usize::from(n)];
+        async move { client.register(child, Some(&wallet(0xb1, n))).await?.expect(&[202])?.job_id() }
+    }))
+    .await?;
+    for job in &jobs {
+        client.wait_for(job, &["done"], LIMIT).await?;
+    }
+    Ok(children)
+}
+
+/// Pays `count` times for the children in turn, many requests in flight; the jobs.
+pub(crate) async fn flood(
+    client: &Client,
+    children: &[String],
+    count: usize,
+    name: &str,
+) -> Result<Vec<String>> {
+    at_once((0..count).map(|n| {
+        let child = &children[n % children.len()];
+        async move { client.pay(&format!("{name}_{n}"), child, "10.00").await?.expect(&[202])?.job_id() }
+    }))
+    .await
+}
+
+/// The number of jobs in `state`, as the API counts.
+pub(crate) async fn count_in(client: &Client, state: &str) -> Result<u64> {
+    let stats = client.get("/api/stats").await?.expect(&[200])?.body;
+    let states = stats["states"].as_array().context("states")?;
+    let found = states.iter().find(|entry| entry["state"] == state);
+    found.and_then(|entry| entry["count"].as_u64()).with_context(|| format!("no state {state}"))
+}
+
+/// Waits until nothing is unfinished.
+pub(crate) async fn until_idle(client: &Client, limit: Duration) -> Result<()> {
+    until("every job to end", limit, || async {
+        let mut left = 0;
+        for state in ["pending", "processing", "retrying"] {
+            left += count_in(client, state).await?;
+        }
+        ensure!(left == 0, "{left} are unfinished");
+        Ok(Some(()))
+    })
+    .await
+}
+
+/// Each of `jobs` is done and was never charged; the chain has exactly `payments` payments, each once; no nonce is open.
+pub(crate) async fn settled_once(
+    world: &World,
+    client: &Client,
+    jobs: &[String],
+    payments: usize,
+) -> Result<()> {
+    let records = at_once(jobs.iter().map(|job| client.job(job))).await?;
+    for record in &records {
+        ensure!(record["state"] == "done" && record["attempts"] == 0, "not as it should be: {record:#}");
+    }
+    let mut ids: Vec<_> = world.contracts.paid().await?.iter().map(|event| event.payment_id).collect();
+    ids.sort();
+    let events = ids.len();
+    ids.dedup();
+    ensure!(ids.len() == events, "{} payments were paid twice", events - ids.len());
+    ensure!(events == payments, "{events} payments on the chain, {payments} expected");
+    nonces_are_closed(world).await
+}
+
+/// Milliseconds of Redis's clock.
+pub(crate) async fn redis_now(world: &World) -> Result<u64> {
+    let time = world.redis.cli(&["TIME"]).await?;
+    let (seconds, micros) = time.split_once('\n').context("TIME")?;
+    Ok(seconds.trim().parse::<u64>()? * 1000 + micros.trim().parse::<u64>()? / 1000)
+}
+
+/// What happened to the lease: time, `acquired` or `released`, value; oldest first.
+pub(crate) async fn lease_changes(world: &World) -> Result<Vec<(u64, String, String)>> {
+    let text = world.redis.cli(&["XRANGE", &world.key("lease:changes"), "-", "+"]).await?;
+    let lines: Vec<&str> = text.lines().collect();
+    // Seven lines per entry: its id, then the names and values of at, event and value.
+    let entries = lines.chunks(7).map(|entry| {
+        let [_, "at", at, "event", event, "value", value] = entry else { anyhow::bail!("{entry:?}") };
+        Ok((at.parse()?, (*event).to_owned(), (*value).to_owned()))
+    });
+    entries.collect()
+}
+
+/// Waits until the leader has looked at `block` or a later one: payouts are checked and signed on top of what it has seen.
+pub(crate) async fn seen_by_leader(world: &mut World, block: u64) -> Result<()> {
+    let leader = world.leader(LIMIT).await?;
+    let relayer = &*world.relayer(leader)?;
+    until("the leader to see the block", LIMIT, || async {
+        let head = metric(&relayer.metrics().await?, "ail_chain_head").context("no ail_chain_head")?;
+        Ok((head >= block as f64).then_some(()))
+    })
+    .await
 }

@@ -14,5 +14,5 @@ end
 redis.call('HSET', tx_key, 'state', 'closed', 'consumed_by', ARGV[4], 'final_hash', ARGV[5], 'closed_at', NOW)
 redis.call('ZREM', key('open:') .. signer, nonce)
 redis.call('HINCRBY', key('signer:') .. signer, 'closed:' .. ARGV[4], 1)
-feed('type', 'tx', 'event', 'closed', 'nonce', nonce, 'by', ARGV[4])
+feed('type', 'tx', 'event', 'closed', 'signer', signer, 'nonce', nonce, 'by', ARGV[4])
 return 0

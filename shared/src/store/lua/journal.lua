@@ -14,7 +14,8 @@ if held then
   if held == hash then return { 1 } end
   return { 3, redis.call('HGET', signer_key, 'next') or '' }
 end
-local next = redis.call('HGET', signer_key, 'next')
+local counts = redis.call('HMGET', signer_key, 'next', 'first')
+local next, first = counts[1], counts[2]
 local fills_a_hole = kind == 'filler' and next and tonumber(nonce) < tonumber(next)
 if not fills_a_hole and next ~= nonce then return { 3, next or '' } end
 if kind ~= 'filler' then
@@ -40,11 +41,13 @@ redis.call('HSET', tx_key, 'state', 'open', 'kind', kind, 'intent', ARGV[5], 'at
   'hash:0', hash, 'at:0', NOW, 'created_at', NOW, 'fence', fence)
 redis.call('ZADD', key('open:') .. signer, nonce, nonce)
 if not fills_a_hole then redis.call('HSET', signer_key, 'next', string.format('%.0f', nonce + 1)) end
+if not first or tonumber(nonce) < tonumber(first) then redis.call('HSET', signer_key, 'first', nonce) end
 redis.call('HINCRBY', signer_key, 'journaled', 1)
-redis.call('SET', key('hash:') .. hash, nonce)
+redis.call('SADD', key('signers'), signer)
+redis.call('SET', key('hash:') .. hash, signer .. ':' .. nonce)
 for _, pair in ipairs(jobs) do
   move(pair[1], pair[2], 'submitted', 'journal', { nonce = nonce, hash = hash, fence = fence }, 'nonce', nonce,
     'signer', signer, 'last_nonce', nonce, 'last_signer', signer)
 end
-feed('type', 'tx', 'event', 'journaled', 'nonce', nonce, 'hash', hash, 'jobs', #jobs)
+feed('type', 'tx', 'event', 'journaled', 'signer', signer, 'nonce', nonce, 'hash', hash, 'jobs', #jobs)
 return { 0, NOW }

@@ -16,7 +16,7 @@ end
 if state == 'cancelling' and not cancels then return { 5 } end
 redis.call('HSET', tx_key, 'state', cancels and 'cancelling' or 'open', 'attempts', string.format('%.0f', n + 1),
   'attempt:' .. n, ARGV[5], 'hash:' .. n, hash, 'at:' .. n, NOW)
-redis.call('SET', key('hash:') .. hash, nonce)
+redis.call('SET', key('hash:') .. hash, signer .. ':' .. nonce)
 redis.call('HINCRBY', key('signer:') .. signer, cancels and 'cancels' or 'bumps', 1)
-feed('type', 'tx', 'event', cancels and 'cancelling' or 'bumped', 'nonce', nonce, 'hash', hash)
+feed('type', 'tx', 'event', cancels and 'cancelling' or 'bumped', 'signer', signer, 'nonce', nonce, 'hash', hash)
 return { 0, NOW }

@@ -37,13 +37,9 @@ for i = 3, #ARGV do
     elseif item.event == 'park' then
       line.gate = item.gate
       move(id, job, 'gated', 'park', line, 'gate', item.gate, unpack(fields))
-      redis.call('ZADD', key('parked:') .. item.gate, NOW, id)
+      park(id, item.gate)
     else
-      if job.kind == 'payout' and line.class == 'registration_failed' then
-        redis.call('SADD', key('stranded:') .. cjson.decode(job.payload).child, id)
-      end
-      if job.kind == 'register' then registration_failed(id, job, journaled) end
-      move(id, job, 'failed', 'fail', line, unpack(fields))
+      fail(id, job, line, unpack(fields))
     end
   end
   out[#out + 1] = no

@@ -65,9 +65,12 @@ local function is_synced()
   return redis.call('HGET', key('synced'), 'run_id') == run_id
 end
 
--- Whether `fence` is the value of a lease that exists.
+-- Whether `fence` is the value of a lease that exists. Leaders that are none any more are counted.
 local function is_fenced_in(fence)
-  return fence ~= '' and redis.call('GET', key('lease')) == fence
+  if fence == '' then return false end
+  if redis.call('GET', key('lease')) == fence then return true end
+  count('fenced_writes')
+  return false
 end
 
 -- Removes whatever the job's present stage keeps outside its hash.
@@ -87,7 +90,7 @@ local function detach(id, job)
   elseif stage == 'confirming' then
     redis.call('ZREM', key('settling'), id)
   end
-  redis.call('HDEL', job_key(id), 'entry', 'due', 'gate', 'worker', 'nonce', 'signer')
+  redis.call('HDEL', job_key(id), 'entry', 'due', 'gate', 'worker', 'nonce', 'signer', 'redelivered')
 end
 
 -- Takes the job to `stage` by `event`: indexes, timeline, feed and counters together. `line` may carry more of the
@@ -112,6 +115,40 @@ local function enqueue(id, job, stage, event, line, ...)
   local entry = redis.call('XADD', key('jobs'), '*', 'job', id, 'epoch', job.epoch or '0')
   redis.call('HSET', job_key(id), 'entry', entry)
   job.entry = entry
+end
+
+-- Puts a checked job where the leader finds it.
+local function hand_over(id, job)
+  local entry = redis.call('XADD', key('ready'), '*', 'job', id, 'epoch', job.epoch)
+  redis.call('HSET', job_key(id), 'entry', entry)
+end
+
+-- Puts a job among those that wait for a gate. `parking` names the gates that have any.
+local function park(id, gate)
+  redis.call('ZADD', key('parked:') .. gate, NOW, id)
+  redis.call('SADD', key('parking'), gate)
+end
+
+-- The stages in which an entry of `jobs` may bring a job to a worker.
+local CLAIMABLE = { queued = true, retrying = true, checking = true }
+
+-- Gives the job to `worker` under a new epoch. Its entry stays pending in the group until the verdict is stored.
+-- `redelivered`: how often it came back from a worker that died, where it does now.
+local function claim(id, job, worker, redelivered)
+  local before = job.stage
+  job.epoch = string.format('%.0f', job.epoch + 1)
+  -- Not a departure from one stage to the other: nothing outside the hash changes.
+  job.stage = 'checking'
+  local line = { by = worker, from = before, redelivered = redelivered }
+  move(id, job, 'checking', 'claim', line, 'epoch', job.epoch, 'worker', worker)
+  if redelivered then redis.call('HSET', job_key(id), 'redelivered', redelivered) end
+end
+
+-- Acknowledges and deletes an entry that its job does not name.
+local function drop_entry(entry)
+  redis.call('XACK', key('jobs'), 'relayers', entry)
+  redis.call('XDEL', key('jobs'), entry)
+  count('stale_entries')
 end
 
 -- Records what the affiliate owes back of a payment's commission.
@@ -156,6 +193,17 @@ local function registration_failed(id, job, is_deep)
     redis.call('HSET', k, 'status', 'failed')
     redis.call('HSET', key('unblock'), asked.child, 'fail')
   end
+end
+
+-- Dead-letters the job. Payouts that fail with a registration are found again by a later one.
+local function fail(id, job, line, ...)
+  if job.kind == 'payout' and line.class == 'registration_failed' then
+    redis.call('SADD', key('stranded:') .. cjson.decode(job.payload).child, id)
+  end
+  if job.kind == 'register' then
+    registration_failed(id, job, job.stage == 'submitted' or job.stage == 'confirming')
+  end
+  move(id, job, 'failed', 'fail', line, ...)
 end
 
 -- What stands in the way of an event on this job, as the numbers that `Refusal` in script.rs mirrors; 0 = nothing.

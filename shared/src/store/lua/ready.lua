@@ -9,8 +9,7 @@ for i = 2, #ARGV, 2 do
   local no = refusal(job, ARGV[i + 1], { checking = true }, '')
   if no == 0 then
     move(id, job, 'ready', 'ready', { by = ARGV[1] })
-    local entry = redis.call('XADD', key('ready'), '*', 'job', id, 'epoch', job.epoch)
-    redis.call('HSET', job_key(id), 'entry', entry)
+    hand_over(id, job)
   end
   out[#out + 1] = no
 end

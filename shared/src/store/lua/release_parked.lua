@@ -1,4 +1,4 @@
--- Queues jobs parked under a gate that is open again.
+-- Queues jobs parked under a gate that is open again, longest parked first.
 -- KEYS: 1 = lane prefix
 -- ARGV: 1 = gate, 2 = at most this many
 -- Returns: how many were released; -1 while the gate is closed
@@ -13,4 +13,5 @@ for _, id in ipairs(parked) do
     redis.call('ZREM', key('parked:') .. gate, id)
   end
 end
+if #parked < tonumber(ARGV[2]) then redis.call('SREM', key('parking'), gate) end
 return #parked

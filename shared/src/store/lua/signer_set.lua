@@ -8,4 +8,5 @@ if (redis.call('HGET', k, 'next') or '') ~= ARGV[3] then return 2 end
 local top = redis.call('ZRANGE', key('open:') .. ARGV[2], -1, -1)[1]
 if top and tonumber(top) >= tonumber(ARGV[4]) then return 3 end
 redis.call('HSET', k, 'next', ARGV[4])
+redis.call('SADD', key('signers'), ARGV[2])
 return 0

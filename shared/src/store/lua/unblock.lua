@@ -23,19 +23,18 @@ local function release(id, job)
   if job.stage == 'waiting' or class == 'registration_failed' then enqueue(id, job, 'queued', 'release') end
 end
 
-local function fail(id, job)
+local function strand(id, job)
   if job.stage ~= 'waiting' then return end
   local failure = { class = 'registration_failed', reason = 'the registration of ' .. child .. ' failed' }
   count('failure:registration_failed')
-  redis.call('SADD', stranded, id)
-  move(id, job, 'failed', 'fail', { class = failure.class, reason = failure.reason }, 'error', cjson.encode(failure))
+  fail(id, job, { class = failure.class, reason = failure.reason }, 'error', cjson.encode(failure))
 end
 
 if verdict == 'release' then
   each(waiting, release)
   each(stranded, release)
 else
-  each(waiting, fail)
+  each(waiting, strand)
 end
 if looked_at < most then redis.call('HDEL', key('unblock'), child) end
 return looked_at

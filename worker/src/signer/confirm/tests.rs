@@ -56,6 +56,8 @@ fn receipt(succeeded: bool, events: &[ChainEvent]) -> ReceiptView {
     let hash = Hash32::from(alloy::primitives::B256::repeat_byte(7));
     ReceiptView {
         inclusion: Inclusion { hash, block: BlockNumber::new(40) },
+        block_hash: hash,
+        to: None,
         succeeded,
         gas_used: 1,
         effective_gas_price: 1,
@@ -68,6 +70,7 @@ fn evidence(settled: &[Option<u64>], receipt: Option<ReceiptView>) -> Evidence {
     Evidence {
         settled: settled.iter().map(|block| block.map(BlockNumber::new)).collect(),
         receipt,
+        ours: None,
         cancelled: false,
         revert: None,
         events,
@@ -83,6 +86,21 @@ fn a_paid_job_is_done_even_when_no_node_has_its_receipt() {
     let outcome = verdict_on(&[job(1)], &evidence(&[Some(40)], None));
     assert_eq!((outcome.finished.len(), outcome.departures.len()), (1, 0));
     assert_eq!(outcome.consumed_by, "stranger");
+}
+
+#[test]
+fn an_event_of_our_own_attempt_stands_for_its_receipt() {
+    let paid = paid(1, 1);
+    let found = Evidence { ours: Some(paid.tx_hash), events: vec![paid], ..evidence(&[Some(40)], None) };
+    let outcome = verdict_on(&[job(1)], &found);
+    assert_eq!((outcome.consumed_by, outcome.hash, outcome.finished.len()), ("ours", found.ours, 1));
+}
+
+#[test]
+fn a_consumed_nonce_without_a_receipt_is_waited_for_and_not_for_ever() {
+    let at = |deep| is_past_hope(BlockNumber::new(40), BlockNumber::new(deep));
+    assert!(!at(40) && !at(39 + RECEIPT_PATIENCE));
+    assert!(at(40 + RECEIPT_PATIENCE));
 }
 
 #[test]

@@ -1,0 +1,216 @@
+//! What two endpoints' answers to one question come to, pure. Answers about money are pinned to a block, so they must be
+//! equal; where they are not, somebody is wrong, and only what the chain itself recorded tells who.
+//!
+//! Invariants: of two that differ, neither is believed; without a proof nothing is decided; whom a proof refutes is named.
+
+use std::sync::Arc;
+
+use shared::ids::{BlockNumber, Nonce};
+
+use super::ChainEvent;
+
+/// An answer and the endpoint that gave it (host and port).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said<T> {
+    pub endpoint: Arc<str>,
+    pub answer: T,
+}
+
+/// The answers of two endpoints, in the order of the configuration, or of the one that could be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answers<T> {
+    Alone(Said<T>),
+    Two(Said<T>, Said<T>),
+}
+
+impl<T> Answers<T> {
+    /// The answer that nobody contradicts; `None` where two differ.
+    pub fn agreed(self) -> Option<T>
+    where
+        T: PartialEq,
+    {
+        match self {
+            Self::Alone(said) => Some(said.answer),
+            Self::Two(one, other) => (one.answer == other.answer).then_some(one.answer),
+        }
+    }
+
+    /// The same of every answer.
+    pub fn map<U>(&self, part: impl Fn(&T) -> U) -> Answers<U> {
+        let of = |said: &Said<T>| Said { endpoint: said.endpoint.clone(), answer: part(&said.answer) };
+        match self {
+            Self::Alone(said) => Answers::Alone(of(said)),
+            Self::Two(one, other) => Answers::Two(of(one), of(other)),
+        }
+    }
+
+    /// Every answer with who gave it.
+    pub fn iter(&self) -> impl Iterator<Item = &Said<T>> {
+        let (one, other) = match self {
+            Self::Alone(said) => (said, None),
+            Self::Two(one, other) => (one, Some(other)),
+        };
+        std::iter::once(one).chain(other)
+    }
+}
+
+/// The account nonce as several endpoints see it at this moment, which need not be the same block for all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NonceRange {
+    /// Below it, all say, every nonce is consumed.
+    pub lowest: Nonce,
+    /// From it on, all say, none is.
+    pub highest: Nonce,
+}
+
+impl NonceRange {
+    /// `None` where nobody answered.
+    pub fn of(answers: impl IntoIterator<Item = Nonce>) -> Option<Self> {
+        answers.into_iter().fold(None, |range, nonce| {
+            let range = range.unwrap_or(Self { lowest: nonce, highest: nonce });
+            Some(Self { lowest: range.lowest.min(nonce), highest: range.highest.max(nonce) })
+        })
+    }
+}
+
+/// The account nonce after the newest block, and counting what the pool holds without a gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AccountNonces {
+    pub latest: Nonce,
+    pub pending: Nonce,
+}
+
+impl AccountNonces {
+    /// What a takeover goes by: the lowest count, because a hole gets a harmless filler while a nonce above the chain would
+    /// wait for ever; and the fullest pool among those who gave that count. `None` where nobody answered.
+    pub fn cautious(answers: &[Self]) -> Option<Self> {
+        let latest = answers.iter().map(|found| found.latest).min()?;
+        let pending =
+            answers.iter().filter(|found| found.latest == latest).map(|found| found.pending).max()?;
+        Some(Self { latest, pending })
+    }
+}
+
+/// A decision, and the endpoints whose answers the proof behind it refutes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judged<T> {
+    pub verdict: T,
+    pub refuted: Vec<Arc<str>>,
+}
+
+impl<T> Judged<T> {
+    fn agreed(verdict: T) -> Self {
+        Self { verdict, refuted: Vec::new() }
+    }
+}
+
+/// How far an account's nonces are consumed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Consumed {
+    /// Every nonce below it is.
+    pub below: Nonce,
+    /// No nonce from it on is. In between, nothing is decided yet.
+    pub free_from: Nonce,
+}
+
+/// How far nonces are consumed at the block `deep`. `seen`: in which canonical blocks receipts of our own attempts are, by
+/// nonce. Nonces are consumed in order, so a receipt proves its own nonce and all below it consumed as of its block, and its
+/// own and all above it not consumed before.
+pub fn consumed(
+    answers: &Answers<Nonce>,
+    seen: &[(Nonce, BlockNumber)],
+    deep: BlockNumber,
+) -> Judged<Consumed> {
+    let (one, other) = match answers {
+        Answers::Two(one, other) if one.answer != other.answer => (one, other),
+        Answers::Alone(said) | Answers::Two(said, _) => {
+            return Judged::agreed(Consumed { below: said.answer, free_from: said.answer });
+        }
+    };
+    let consumed = seen.iter().filter(|(_, block)| *block <= deep).map(|(nonce, _)| nonce.next()).max();
+    let free = seen.iter().filter(|(_, block)| *block > deep).map(|(nonce, _)| *nonce).min();
+    let (low, high) = if one.answer < other.answer { (one, other) } else { (other, one) };
+    let mut refuted = Vec::new();
+    if consumed.is_some_and(|consumed| low.answer < consumed) {
+        refuted.push(low.endpoint.clone());
+    }
+    if free.is_some_and(|free| high.answer > free) {
+        refuted.push(high.endpoint.clone());
+    }
+    let below = consumed.map_or(low.answer, |consumed| consumed.max(low.answer));
+    let free_from = free.map_or(high.answer, |free| free.min(high.answer)).max(below);
+    Judged { verdict: Consumed { below, free_from }, refuted }
+}
+
+/// What the contracts' state says about one job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// It became what the job wants in this block.
+    In(BlockNumber),
+    /// It is not what the job wants.
+    Not,
+    /// Two endpoints contradict each other, and no event says who is right.
+    Undecided,
+}
+
+impl Settled {
+    pub const fn block(self) -> Option<BlockNumber> {
+        match self {
+            Self::In(block) => Some(block),
+            Self::Not | Self::Undecided => None,
+        }
+    }
+}
+
+/// One item of an answer: the block in which it was settled, if it was.
+type Claim = Option<BlockNumber>;
+
+/// Whether two contradict each other about one item.
+pub fn is_disputed(answers: &Answers<Claim>) -> bool {
+    matches!(answers, Answers::Two(one, other) if one.answer != other.answer)
+}
+
+/// Decides about one item. `proven`: the canonical block, not above the one asked about, that has the item's event.
+pub fn settled(answers: &Answers<Claim>, proven: Claim) -> Judged<Settled> {
+    let of = |claim: Claim| claim.map_or(Settled::Not, Settled::In);
+    let (one, other) = match answers {
+        Answers::Alone(said) => return Judged::agreed(of(said.answer)),
+        Answers::Two(one, other) if one.answer == other.answer => return Judged::agreed(of(one.answer)),
+        Answers::Two(one, other) => (one, other),
+    };
+    match (proven, one.answer, other.answer) {
+        (Some(block), ..) => {
+            let wrong = [one, other].into_iter().filter(|said| said.answer != proven);
+            let refuted = wrong.map(|said| said.endpoint.clone()).collect();
+            Judged { verdict: Settled::In(block), refuted }
+        }
+        // They differ about the block only.
+        (None, Some(block), Some(also)) => Judged::agreed(Settled::In(block.max(also))),
+        (None, ..) => Judged::agreed(Settled::Undecided),
+    }
+}
+
+/// Who left out an event that another endpoint shows in the same block.
+pub fn omitted_by(shown: &[Said<Vec<ChainEvent>>], wanted: impl Fn(&ChainEvent) -> bool) -> Vec<Arc<str>> {
+    let shows = |said: &&Said<Vec<ChainEvent>>| said.answer.iter().any(&wanted);
+    if !shown.iter().any(|said| shows(&said)) {
+        return Vec::new();
+    }
+    shown.iter().filter(|said| !shows(said)).map(|said| said.endpoint.clone()).collect()
+}
+
+/// Everything that anybody shows of one block, each once, in the order of the chain.
+pub fn union(shown: impl IntoIterator<Item = Said<Vec<ChainEvent>>>) -> Vec<ChainEvent> {
+    let mut events: Vec<ChainEvent> = Vec::new();
+    for event in shown.into_iter().flat_map(|said| said.answer) {
+        if !events.contains(&event) {
+            events.push(event);
+        }
+    }
+    events.sort_by_key(|event| (event.block, event.log_index));
+    events
+}
+
+#[cfg(test)]
+#[path = "agree_tests.rs"]
+mod tests;
