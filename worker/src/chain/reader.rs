@@ -132,8 +132,9 @@ pub(super) fn kinder(one: Verdict, other: Verdict) -> Verdict {
         Verdict::Fine => 0,
         Verdict::AlreadyDone => 1,
         Verdict::NotRegistered => 2,
-        Verdict::Gate { .. } => 3,
-        Verdict::Fails(_) => 4,
+        Verdict::OutOfTime => 3,
+        Verdict::Gate { .. } => 4,
+        Verdict::Fails(_) => 5,
     };
     if harm(&other) < harm(&one) { other } else { one }
 }
@@ -150,6 +151,7 @@ mod tests {
             Verdict::Fine,
             Verdict::AlreadyDone,
             Verdict::NotRegistered,
+            Verdict::OutOfTime,
             decode::gate(Gate::PayoutPaused, "paused"),
             decode::fails(FailureClass::RecipientRefused, "blocklisted"),
         ];
