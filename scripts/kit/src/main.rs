@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use kit::{demo, idle, mutants, tidy, world};
+use kit::{demo, idle, inspect, mutants, tidy, world};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Parser)]
@@ -26,6 +26,8 @@ enum Command {
     },
     /// Measure what a fleet costs while nothing happens, and how soon it wakes up.
     Idle(idle::Options),
+    /// Ask Redis what docs/redis.md asks, and print the answers.
+    Inspect(inspect::Options),
     /// Break the code on purpose, and expect the tests to notice.
     Mutants(mutants::Options),
     /// Check the rules of the house.
@@ -37,6 +39,7 @@ async fn main() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Demo(options) => until_signal(demo::run(options)).await,
         Command::Idle(options) => until_signal(idle::run(options)).await,
+        Command::Inspect(options) => until_signal(inspect::run(options)).await,
         Command::Mutants(options) => until_signal(mutants::run(options)).await,
         Command::Tidy => tidy::run(&world::paths::root()),
         Command::Data { folder } => {

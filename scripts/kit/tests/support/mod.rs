@@ -8,8 +8,9 @@ use anyhow::{Context as _, Result, ensure};
 use futures::{StreamExt as _, TryStreamExt as _};
 use kit::world::contracts::RELAYER;
 use kit::world::process::until;
-use kit::world::{Builder, Client, World, metric};
+use kit::world::{Builder, Client, World, metric, paths};
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 /// Long enough for anything on a busy machine, short enough to end.
 pub(crate) const LIMIT: Duration = Duration::from_secs(40);
@@ -47,6 +48,17 @@ pub(crate) async fn pay(client: &Client, child: &str, count: usize, name: &str) 
         jobs.push(answer.expect(&[202])?.job_id()?);
     }
     Ok(jobs)
+}
+
+/// The rules of a user in deploy/users.acl, with the digest of `password` where the template leaves a place for it.
+pub(crate) fn acl_rules(user: &str, password: &str) -> Result<String> {
+    let template = std::fs::read_to_string(paths::root().join("deploy/users.acl"))?;
+    let mut lines = template.lines().filter_map(|line| line.strip_prefix(&format!("user {user} ")));
+    let rules = lines.next().with_context(|| format!("no user {user} in deploy/users.acl"))?;
+    let digest: String = Sha256::digest(password).iter().map(|byte| format!("{byte:02x}")).collect();
+    let place = format!("@{}_SHA256@", user.to_uppercase());
+    ensure!(rules.contains(&place), "no {place} in `{rules}`");
+    Ok(rules.replace(&place, &digest))
 }
 
 /// Waits until a job is at `stage`.
