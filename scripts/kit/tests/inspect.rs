@@ -169,7 +169,8 @@ async fn depth(scene: &Scene, answers: &[Answer]) -> Result<()> {
         [("XLEN \"ail:{$LANE}:jobs\"", "queued"), (":ready\"", "ready"), (":delayed\"", "delayed")]
     {
         let shown = answer(answers, "Depth", part)?;
-        ensure!(shown == stats[field].to_string(), "{field}: {shown}, the API says {}", stats[field]);
+        let counted = stats[field].to_string();
+        ensure!(shown == counted, "{field}: {shown}, the API says {}", stats[field]);
     }
     let oldest = answer(answers, "Oldest job", "for state")?;
     for state in states.iter().filter(|state| state["state"] == "pending" || state["state"] == "failed") {
