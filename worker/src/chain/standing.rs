@@ -72,11 +72,7 @@ impl Endpoint {
 
     /// Looks at the node: is it on our chain, and does it answer? The only way out of a demotion.
     pub(super) async fn probe(&self, best: Option<BlockNumber>) {
-        let was_up = {
-            let mut health = self.health();
-            health.probe_sent(Instant::now());
-            health.is_up()
-        };
+        let was_up = self.health().is_up();
         let look = async {
             self.chain_id().await?;
             self.head(best).await
@@ -85,12 +81,13 @@ impl Endpoint {
         let now = Instant::now();
         let mut health = self.health();
         match answer {
+            // One that was up when it was asked may have begun a pause meanwhile, which this probe must neither end nor
+            // prolong.
+            _ if was_up && !health.is_up() => {}
             Ok(_) if health.probe_passed(now) => {
                 tracing::info!(rpc.endpoint = &*self.name, "an endpoint is back");
             }
             Ok(_) | Err(ChainError::WrongChain { .. }) => {}
-            // One that was up until now has just begun its first pause.
-            Err(_) if was_up => {}
             Err(_) => health.probe_failed(now),
         }
         self.publish(&health);
