@@ -168,8 +168,8 @@ async fn depth(scene: &Scene, answers: &[Answer]) -> Result<()> {
     for (part, field) in
         [("XLEN \"ail:{$LANE}:jobs\"", "queued"), (":ready\"", "ready"), (":delayed\"", "delayed")]
     {
-        let shown = answer(answers, "Depth", part)?;
-        ensure!(shown == stats[field].to_string(), "{field}: {shown}, the API says {}", stats[field]);
+        let shown: u64 = answer(answers, "Depth", part)?.parse()?;
+        ensure!(stats[field] == shown, "{field}: {shown}, the API says {}", stats[field]);
     }
     let oldest = answer(answers, "Oldest job", "for state")?;
     for state in states.iter().filter(|state| state["state"] == "pending" || state["state"] == "failed") {
