@@ -3,9 +3,11 @@
 use std::process::ExitCode;
 
 use alloy::primitives::Address;
+use shared::env::Env;
 use shared::store::Store;
 
 use crate::chain::Chain;
+use crate::config::RedisConfig;
 use crate::max_loss::MaxLoss;
 
 /// Bad configuration (`EX_USAGE`).
@@ -22,8 +24,22 @@ pub fn refuse(what: &str, problems: &[String], code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Creates the consumer group and the schema version.
-pub async fn migrate(store: &Store) -> ExitCode {
+/// Connects to Redis, or says why not.
+pub async fn connect(redis: &RedisConfig) -> Result<Store, ExitCode> {
+    let store = Store::connect(redis.url.expose(), &redis.lane, redis.durability).await;
+    store.map_err(|error| refuse("no connection to Redis", &[error.to_string()], EXIT_UNAVAILABLE))
+}
+
+/// Creates the consumer group and the schema version. Comes first, when there are no contracts yet: it asks for Redis only.
+pub async fn migrate(env: Env<'_>) -> ExitCode {
+    let redis = match RedisConfig::read(env) {
+        Ok(redis) => redis,
+        Err(problems) => return refuse("the configuration is wrong", &problems, EXIT_CONFIG),
+    };
+    let store = match connect(&redis).await {
+        Ok(store) => store,
+        Err(refused) => return refused,
+    };
     match store.migrate().await {
         Ok(created) => {
             println!("{}", if created { "schema created" } else { "schema is up to date" });

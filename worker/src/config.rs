@@ -14,9 +14,7 @@ use shared::telemetry::LogFormat;
 /// A relayer's configuration. README.md's table lists every variable.
 #[derive(Debug, Clone)]
 pub struct Config {
-    pub redis_url: Secret,
-    pub lane: Lane,
-    pub durability: Durability,
+    pub redis: RedisConfig,
     pub rpc_urls: Vec<Secret>,
     pub wss_url: Option<Secret>,
     pub chain_id: u64,
@@ -50,6 +48,35 @@ pub struct Config {
     pub log_filter: String,
 }
 
+/// What `migrate` needs. Neither chain nor key: whoever sets up Redis need not hold what moves money.
+#[derive(Debug, Clone)]
+pub struct RedisConfig {
+    pub url: Secret,
+    pub lane: Lane,
+    pub durability: Durability,
+}
+
+impl RedisConfig {
+    /// Reads it; on failure, every problem there is.
+    pub fn read(mut env: Env<'_>) -> Result<Self, Vec<String>> {
+        let config = Self::fields(&mut env);
+        env.finish()?;
+        config.ok_or_else(missing)
+    }
+
+    fn fields(env: &mut Env<'_>) -> Option<Self> {
+        let url = env.need_secret("REDIS_URL", "the Redis to use, such as redis://127.0.0.1:6379/");
+        let lane = env.or("LANE", "main".parse::<Lane>().ok()?);
+        let durability = env.or("DURABILITY", Durability::Always);
+        Some(Self { url: url?, lane, durability })
+    }
+}
+
+/// Said where nothing was: without a problem every required field is there.
+fn missing() -> Vec<String> {
+    vec!["a required variable is missing".to_owned()]
+}
+
 /// Where the signing key is.
 #[derive(Debug, Clone)]
 pub enum SignerConfig {
@@ -67,12 +94,11 @@ impl Config {
     pub fn read(mut env: Env<'_>) -> Result<Self, Vec<String>> {
         let config = Self::fields(&mut env);
         env.finish()?;
-        // Without a problem every required field is there.
-        config.ok_or_else(|| vec!["a required variable is missing".to_owned()])
+        config.ok_or_else(missing)
     }
 
     fn fields(env: &mut Env<'_>) -> Option<Self> {
-        let redis_url = env.need_secret("REDIS_URL", "the Redis to use, such as redis://127.0.0.1:6379/");
+        let redis = RedisConfig::fields(env);
         let rpc_urls =
             env.need_secret("ETH_RPC_HTTPS", "one or several JSON-RPC endpoints, separated by commas");
         let wss_url = env.secret("ETH_RPC_WSS");
@@ -86,8 +112,6 @@ impl Config {
             "0xe7f1725E7734CE288F8367e1Bb143E90bb3F0512",
         );
         let signer = Self::signer(env);
-        let lane = env.or("LANE", "main".parse::<Lane>().ok()?);
-        let durability = env.or("DURABILITY", Durability::Always);
         let max_attempts = u32::try_from(between(env, "MAX_ATTEMPTS", 5, 1, 100)).unwrap_or(u32::MAX);
         let lease_ttl = Duration::from_millis(between(env, "LEASE_TTL_MS", 5_000, 300, 600_000));
         let claim_min_idle = Duration::from_millis(env.or("CLAIM_MIN_IDLE_MS", 30_000u64));
@@ -113,9 +137,7 @@ impl Config {
         }
         let rpc_urls = rpc_urls.map(|urls| split(env, urls.expose()));
         Some(Self {
-            redis_url: redis_url?,
-            lane,
-            durability,
+            redis: redis?,
             rpc_urls: rpc_urls?,
             wss_url,
             chain_id: chain_id?,

@@ -13,7 +13,7 @@ use shared::telemetry;
 use tokio::sync::watch;
 use worker::chain::Chain;
 use worker::chain::alloy::AlloyChain;
-use worker::commands::{EXIT_CONFIG, EXIT_UNAVAILABLE, max_loss, migrate, refuse};
+use worker::commands::{EXIT_CONFIG, EXIT_UNAVAILABLE, connect, max_loss, migrate, refuse};
 use worker::config::Config;
 use worker::context::Context;
 use worker::keys::SignerKey;
@@ -34,7 +34,7 @@ struct Cli {
 enum Command {
     /// Claims jobs and, when elected, signs them. The default.
     Run,
-    /// Creates the consumer group and the schema version in Redis. Safe to run again.
+    /// Creates the consumer group and the schema version in Redis, and needs nothing else. Safe to run again.
     Migrate,
     /// Prints what a stolen relayer key could spend at the worst.
     MaxLoss,
@@ -46,6 +46,9 @@ async fn main() -> ExitCode {
     // Reads FAILPOINTS in builds with the feature `failpoints`, and is nothing in others.
     let _failpoints = fail::FailScenario::setup();
     shared::tls::install_provider();
+    if let Command::Migrate = command {
+        return migrate(Env::process()).await;
+    }
     let config = match Config::read(Env::process()) {
         Ok(config) => config,
         Err(problems) => return refuse("the configuration is wrong", &problems, EXIT_CONFIG),
@@ -62,14 +65,12 @@ async fn main() -> ExitCode {
         }
     };
     telemetry::start(config.log_format, &config.log_filter);
-    let store = match Store::connect(config.redis_url.expose(), &config.lane, config.durability).await {
-        Ok(store) => store,
-        Err(error) => return refuse("no connection to Redis", &[error.to_string()], EXIT_UNAVAILABLE),
-    };
-    match command {
-        Command::Run => run(config, store, chain, key, metrics).await,
-        Command::Migrate => migrate(&store).await,
-        Command::MaxLoss => max_loss(&*chain, key.address()).await,
+    if let Command::MaxLoss = command {
+        return max_loss(&*chain, key.address()).await;
+    }
+    match connect(&config.redis).await {
+        Ok(store) => run(config, store, chain, key, metrics).await,
+        Err(refused) => refused,
     }
 }
 

@@ -115,6 +115,8 @@ async fn binaries_with_a_bad_configuration_call_neither_redis_nor_a_node() -> Re
         ("REDIS_URL", format!("redis://{address}/")),
         ("ETH_RPC_HTTPS", format!("http://{address}/")),
         ("CHAIN_ID", "mainnet".to_owned()),
+        // What `migrate`, which asks for Redis only, has to refuse.
+        ("LANE", "Main Street".to_owned()),
     ];
     let env: Env = env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     for (binary, argument) in [
@@ -226,6 +228,17 @@ async fn migrating_twice_is_fine_and_a_newer_schema_is_refused_by_all() -> Resul
         ended.refused(69, &["version 999999", "deploy a newer version"])?;
     }
     Ok(())
+}
+
+#[tokio::test]
+async fn migrating_takes_a_redis_and_nothing_else() -> Result<()> {
+    let world = quick().without_api().relayers(0).start().await?;
+    let env = [("REDIS_URL", world.redis.url()), ("LANE", "other".to_owned())];
+    let mut env: Env = env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    run("affiliate-relayer", "migrate", &env).await?.refused(0, &["schema created"])?;
+    env.insert("DURABILITY".to_owned(), "perhaps".to_owned());
+    run("affiliate-relayer", "migrate", &env).await?.refused(64, &["DURABILITY=perhaps"])?;
+    run("affiliate-relayer", "migrate", &Env::new()).await?.refused(64, &["REDIS_URL is not set"])
 }
 
 #[tokio::test]

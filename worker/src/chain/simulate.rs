@@ -117,10 +117,10 @@ impl Reader<'_> {
                 Outcome::ZeroAmount => decode::fails(FailureClass::ZeroAmount, "both amounts are zero"),
                 Outcome::NotRegistered => Verdict::NotRegistered,
                 Outcome::WrongReferrer => decode::wrong_referrer(recorded.get(&item.child).copied()),
-                Outcome::AboveCap | Outcome::WindowExhausted | Outcome::FundsLow => budget
-                    .as_ref()
-                    .and_then(|budget| budget.stops(item))
-                    .unwrap_or_else(|| unexplained(*outcome)),
+                Outcome::AboveCap | Outcome::WindowExhausted | Outcome::FundsLow => {
+                    let stopped = budget.as_ref().and_then(|budget| budget.stops(item));
+                    stopped.unwrap_or_else(|| unexplained(*outcome))
+                }
                 Outcome::TransferFailed => {
                     refusals.get(&index).cloned().unwrap_or_else(|| unexplained(*outcome))
                 }
@@ -248,7 +248,12 @@ fn whole<O>(outcomes: Vec<O>, asked: usize, known: impl Fn(&O) -> bool) -> Resul
     Ok(outcomes)
 }
 
+/// An outcome that the limits, read beside it, do not explain. Windows and funds move with every block: the two answers are
+/// of two moments, and the job is asked about again.
 fn unexplained(outcome: PayoutOutcome) -> Verdict {
+    if matches!(outcome, PayoutOutcome::WindowExhausted | PayoutOutcome::FundsLow) {
+        return Verdict::OutOfTime;
+    }
     decode::fails(
         FailureClass::UnclearRevert,
         format!("the contract answered {outcome:?}, and its limits do not say why"),
