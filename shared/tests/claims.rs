@@ -8,7 +8,7 @@ use std::time::Duration;
 use shared::job_state::Stage;
 use shared::store::{Departure, Refusal, SLICE, StoreError};
 use support::inspect::assert_consistent;
-use support::{SOON, World};
+use support::{MIN_IDLE, SOON, World};
 
 async fn stream_length(world: &World) -> u64 {
     world.raw(redis::cmd("XLEN").arg(world.key("jobs"))).await
@@ -160,7 +160,7 @@ async fn six_hundred_jobs_come_back_from_gates_and_delays_in_bounded_slices() {
     for expected in [SLICE, SLICE, 600 - 2 * SLICE, 0] {
         assert_eq!(world.store.release_parked("float", SLICE).await.unwrap(), Some(expected));
     }
-    assert!(world.store.chores("worker").await.unwrap().unwrap().gates.is_empty());
+    assert!(world.store.chores("worker", MIN_IDLE).await.unwrap().unwrap().gates.is_empty());
     send_away(&world, 0, &support::back_off()).await;
     for expected in [SLICE, SLICE, 600 - 2 * SLICE, 0] {
         let (promoted, next) = world.store.promote().await.unwrap();

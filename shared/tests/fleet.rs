@@ -184,13 +184,17 @@ async fn an_empty_redis_has_a_fleet_of_nobody() {
 #[tokio::test]
 async fn a_replay_shows_how_far_it_has_come_until_it_is_over() {
     let (_redis, world) = support::start().await;
+    let run = world.store.sync_state().await.unwrap().run_id;
     let replay = Replay { from: BlockNumber::new(10), to: BlockNumber::new(30_000), at: None, events: 0 };
-    assert!(world.store.show_replay(&world.fence, &replay).await.unwrap());
+    assert!(world.store.show_replay(&world.fence, &run, &replay).await.unwrap());
     assert_eq!(world.store.sync_state().await.unwrap().replay, Some(replay));
     let further = Replay { at: Some(BlockNumber::new(10_009)), events: 77, ..replay };
-    assert!(world.store.show_replay(&world.fence, &further).await.unwrap());
+    assert!(world.store.show_replay(&world.fence, &run, &further).await.unwrap());
     assert_eq!(fleet(&world).await.sync.replay, Some(further));
     assert!(fleet(&world).await.sync.synced, "what was synced before stays so");
+    assert_eq!(fleet(&world).await.sync.resume, Some(BlockNumber::new(10_009)));
+    assert!(world.store.show_replay(&world.fence, "another-process", &further).await.unwrap());
+    assert_eq!(fleet(&world).await.sync.resume, None, "this process was told nothing yet");
 
     world.sync().await;
     assert_eq!(fleet(&world).await.sync.replay, None);
@@ -199,7 +203,7 @@ async fn a_replay_shows_how_far_it_has_come_until_it_is_over() {
     let old = world.fence.clone();
     assert!(world.store.release_lease(&old).await.unwrap());
     take_lease(&world.store, "boot-b").await;
-    assert!(!world.store.show_replay(&old, &further).await.unwrap(), "a zombie shows nothing");
+    assert!(!world.store.show_replay(&old, &run, &further).await.unwrap(), "a zombie shows nothing");
     assert_eq!(fleet(&world).await.sync.replay, None);
 }
 

@@ -9,8 +9,8 @@ use shared::ids::{BlockNumber, JobId};
 use shared::job::FailureClass;
 use shared::job_state::Stage;
 use shared::store::{MOST_REDELIVERIES, SLICE, SettledJob};
-use support::World;
 use support::inspect::assert_consistent;
+use support::{MIN_IDLE, World};
 
 async fn field(world: &World, job: JobId, name: &str) -> Option<String> {
     world.raw(redis::cmd("HGET").arg(world.key(&format!("job:{job}"))).arg(name)).await
@@ -176,11 +176,22 @@ async fn one_relayer_at_a_time_has_the_turn_and_another_gets_it_when_that_one_is
     let (_redis, world) = support::start().await;
     assert!(world.store.take_turn("a").await.unwrap());
     assert!(!world.store.take_turn("b").await.unwrap());
-    assert!(world.store.chores("b").await.unwrap().is_none());
-    assert!(world.store.chores("a").await.unwrap().is_some());
+    assert!(world.store.chores("b", MIN_IDLE).await.unwrap().is_none());
+    assert!(world.store.chores("a", MIN_IDLE).await.unwrap().is_some());
     let _: i64 = world.raw(redis::cmd("DEL").arg(world.key("turn"))).await;
     assert!(world.store.take_turn("b").await.unwrap());
-    assert!(world.store.chores("a").await.unwrap().is_none());
+    assert!(world.store.chores("a", MIN_IDLE).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn the_chores_tell_of_a_worker_that_holds_a_job_and_says_nothing() {
+    let (_redis, world) = support::start().await;
+    world.payout().await;
+    let silent = async |after| world.store.chores("a", after).await.unwrap().unwrap().silent;
+    assert!(!silent(Duration::ZERO).await, "nobody holds it yet");
+    world.claim().await;
+    assert!(!silent(MIN_IDLE).await);
+    assert!(silent(Duration::ZERO).await);
 }
 
 #[tokio::test]

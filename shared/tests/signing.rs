@@ -11,13 +11,20 @@ use shared::store::{
     Departure, Exit, Fence, FinishedJob, JournalOutcome, Journaled, NewTx, RefundOutcome, Refunded, Refusal,
     SIGNING, SettledJob,
 };
-use shared::tx::{Held, Inclusion};
+use shared::tx::{Held, Inclusion, TxRecord};
 use shared::tx_state::TxState;
 use support::inspect::assert_consistent;
 use support::{MAX_OPEN, SIGNER, World, attempt, cancelling, filler, hash, intent, refund_of, take_lease};
 
 fn nonce(n: u64) -> Nonce {
     Nonce::new(n)
+}
+
+/// What is open, all of it readable.
+async fn open(world: &World) -> Vec<TxRecord> {
+    let (readable, unreadable) = world.store.open_txs(SIGNER).await.unwrap();
+    assert!(unreadable.is_empty(), "{unreadable:?}");
+    readable
 }
 
 fn seen(block: u64) -> Inclusion {
@@ -111,6 +118,23 @@ async fn the_same_term_given_again_to_another_boot_does_not_open_the_fence() {
 // --- the journal's eight answers
 
 #[tokio::test]
+async fn an_open_nonce_that_cannot_be_read_hides_no_other() {
+    let (_redis, world) = support::start().await;
+    for n in 0..2 {
+        let (_, held) = world.ready().await;
+        let answer = world.journal(nonce(n), &intent(&[held]), &attempt(n)).await;
+        assert!(matches!(answer, JournalOutcome::Journaled { .. }));
+    }
+    let broken = world.key(&format!("tx:{SIGNER:#x}:0"));
+    let _: i64 = world.raw(redis::cmd("HSET").arg(&broken).arg("intent").arg("{")).await;
+    let (readable, unreadable) = world.store.open_txs(SIGNER).await.unwrap();
+    assert_eq!(readable.iter().map(|tx| tx.nonce).collect::<Vec<_>>(), [nonce(1)]);
+    assert_eq!(unreadable.len(), 1);
+    assert_eq!(unreadable[0].0, nonce(0));
+    assert!(unreadable[0].1.to_string().contains(&broken), "{}", unreadable[0].1);
+}
+
+#[tokio::test]
 async fn a_journaled_transaction_is_read_back_whole_and_holds_its_jobs() {
     let (_redis, world) = support::start().await;
     let (_, held) = world.ready().await;
@@ -121,7 +145,7 @@ async fn a_journaled_transaction_is_read_back_whole_and_holds_its_jobs() {
     let tx = world.store.tx(SIGNER, nonce(0)).await.unwrap().unwrap();
     assert_eq!((tx.state, &tx.intent, tx.inclusion), (TxState::Open, &wanted, None));
     assert_eq!(tx.attempts, [shared::tx::Attempt { at, ..first }]);
-    assert_eq!(world.store.open_txs(SIGNER).await.unwrap(), [tx]);
+    assert_eq!(open(&world).await, [tx]);
     assert_eq!(world.store.next_nonce(SIGNER).await.unwrap(), Some(nonce(1)));
     assert_eq!(world.stage(held.job).await, Stage::Submitted);
     assert_eq!(world.brief(held.job).await.nonce, Some(nonce(0)));
@@ -370,7 +394,7 @@ async fn a_nonce_is_not_closed_while_it_holds_a_job() {
     world.leave(second.job, support::back_off()).await.unwrap();
     assert!(close().await);
     assert!(!close().await);
-    assert!(world.store.open_txs(SIGNER).await.unwrap().is_empty());
+    assert!(open(&world).await.is_empty());
     assert_consistent(&world).await;
 }
 

@@ -6,7 +6,7 @@ use alloy::primitives::Address;
 use shared::clock::Clock;
 use shared::ids::FencingTerm;
 use shared::store::Store;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::chain::{Chain, Head};
@@ -25,6 +25,8 @@ pub struct Context {
     pub heads: watch::Receiver<Option<Head>>,
     /// The term while this relayer leads. The signer tells, the heartbeat listens.
     pub leading: watch::Sender<Option<FencingTerm>>,
+    /// A worker was seen that holds jobs and says nothing.
+    pub silent: Arc<Notify>,
     pub metrics: Arc<Metrics>,
     pub clock: Clock,
     /// `<host>-<pid>-<uuid>`, new at each boot: no other process ever has it.

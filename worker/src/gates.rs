@@ -50,7 +50,7 @@ impl Gate {
 
 /// Why a job is parked under `gate`, in the form stored with it.
 pub fn parked_for(reason: impl Into<String>) -> Failure {
-    Failure::new(FailureClass::UnclearRevert, reason)
+    Failure::new(FailureClass::GateClosed, reason)
 }
 
 /// How often a gate whose condition cannot be read, or has not grown, is opened for a try.

@@ -104,6 +104,7 @@ async fn run(
         key,
         heads,
         leading: watch::Sender::new(None),
+        silent: Arc::default(),
         metrics: metrics.clone(),
         clock: Clock::start(),
         worker,

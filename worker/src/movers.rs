@@ -8,7 +8,7 @@ use std::time::Duration;
 use shared::store::{Chores, SLICE, StoreError};
 use tokio::time::Instant;
 
-use crate::consumer;
+use crate::consumer::{BREATH, Sweep};
 use crate::context::Context;
 
 /// How often the others ask whether the turn is free.
@@ -53,17 +53,21 @@ pub async fn run(ctx: Context) {
 struct Turn {
     /// Per gate that lets jobs go: how many with the next slice.
     slices: BTreeMap<String, usize>,
+    /// When the next sweep begins, and the one that is under way.
     sweep_at: Instant,
+    sweep: Option<Sweep>,
 }
 
 impl Turn {
     fn new() -> Self {
-        Self { slices: BTreeMap::new(), sweep_at: Instant::now() + SWEEP_EVERY }
+        Self { slices: BTreeMap::new(), sweep_at: Instant::now() + SWEEP_EVERY, sweep: None }
     }
 
     /// One round; returns when to come again, `None` when the turn is another's.
     async fn round(&mut self, ctx: &Context) -> Result<Option<Duration>, StoreError> {
-        let Some(chores) = ctx.store.chores(&ctx.worker).await? else { return Ok(None) };
+        let Some(chores) = ctx.store.chores(&ctx.worker, ctx.config.claim_min_idle).await? else {
+            return Ok(None);
+        };
         let mut next = EVERY;
         if let Some(due) = chores.next_due {
             next = next.min(due);
@@ -78,13 +82,22 @@ impl Turn {
         for child in &chores.children {
             ctx.store.unblock(*child).await?;
         }
+        if chores.silent {
+            ctx.silent.notify_one();
+        }
         self.release(ctx, &chores).await?;
         if !chores.gates.is_empty() {
             next = next.min(SLICE_EVERY);
         }
-        if Instant::now() >= self.sweep_at {
-            self.sweep_at = Instant::now() + SWEEP_EVERY;
-            consumer::sweep(ctx).await?;
+        // One slice a round: however long the lane is, what is due is not held up.
+        if self.sweep.is_none() && Instant::now() >= self.sweep_at {
+            self.sweep = Some(Sweep::default());
+        }
+        if let Some(sweep) = &mut self.sweep {
+            next = next.min(BREATH);
+            if sweep.slice(ctx).await? {
+                (self.sweep, self.sweep_at) = (None, Instant::now() + SWEEP_EVERY);
+            }
         }
         Ok(Some(next.max(SOONEST)))
     }

@@ -114,7 +114,7 @@ async fn a_replay_is_shown_while_it_runs() {
     assert_eq!(fleet(&server).await["sync"], json!({"synced": false}));
     let block = BlockNumber::new;
     let replay = Replay { from: block(7), to: block(40_000), at: Some(block(10_006)), events: 321 };
-    assert!(server.store.show_replay(&server.fence, &replay).await.unwrap());
+    assert!(server.store.show_replay(&server.fence, "run", &replay).await.unwrap());
     let shown = json!({"synced": false, "replay": {"from": 7, "to": 40_000, "at": 10_006, "events": 321}});
     assert_eq!(fleet(&server).await["sync"], shown);
     server.sync().await;

@@ -30,7 +30,7 @@ async fn not_synced_tells_how_far_the_replay_has_come() {
     let server = Server::unsynced().await;
     let block = BlockNumber::new;
     let replay = Replay { from: block(7), to: block(40_000), at: Some(block(10_006)), events: 321 };
-    assert!(server.store.show_replay(&server.fence, &replay).await.unwrap());
+    assert!(server.store.show_replay(&server.fence, "run", &replay).await.unwrap());
     let told = "from block 7 to 40000: at block 10006, 321 events so far";
     let answer = eventually(|| ready(&server), |answer| answer.text.contains(told)).await;
     assert_eq!((answer.status, &answer.body["reasons"][0]["code"]), (503, &json!("not_synced")));

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use kit::world::process::until;
 use kit::world::{Mining, World};
 use serde_json::{Value, json};
-use support::{LIMIT, all_paid_once, at_stage, journaled, pay, quick, registered, wallet};
+use support::{LIMIT, all_paid_once, at_stage, journaled, pay, price_out, quick, registered, wallet};
 
 fn attempts(job: &Value) -> Vec<Value> {
     job["tx"]["attempts"].as_array().cloned().unwrap_or_default()
@@ -51,8 +51,7 @@ async fn a_transaction_priced_out_by_the_base_fee_is_bumped_and_paid_once() -> R
     let submitted = at_stage(&client, &job, "submitted").await?;
     let first = until("the first attempt in the pool", LIMIT, || sent(&world, &submitted, 0)).await?;
 
-    world.anvil.set_next_base_fee(100_000_000_000).await?;
-    world.anvil.mine(1).await?;
+    price_out(&world, &client, &job).await?;
     let record = until("a second attempt", LIMIT, || async {
         let record = client.job(&job).await?;
         ensure!(attempts(&record).len() >= 2, "{} attempts", attempts(&record).len());

@@ -5,9 +5,10 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use kit::world::{Client, Mining, Signal, World};
-use support::{LIMIT, all_paid_once, journaled, pay, quick, registered, wallet};
+use serde_json::json;
+use support::{LIMIT, all_paid_once, journaled, pay, price_out, quick, registered, wallet};
 
 /// Where the first job that gets that far stands when the relayer stops.
 struct Stop {
@@ -62,6 +63,36 @@ async fn killed_at(stop: Stop) -> Result<()> {
     ensure!(verdict.is_ok(), "{verdict:?}\n{}", world.all_logs(60));
     let paid = world.contracts.paid().await?.len();
     ensure!(paid == 5, "{paid} paid\n{}", world.all_logs(60));
+    Ok(())
+}
+
+#[tokio::test]
+async fn killed_between_the_journal_and_the_broadcast_of_a_bump_it_is_paid_once() -> Result<()> {
+    let mut world = quick().start().await?;
+    let client = world.client()?;
+    let (child, _) = registered(&client).await?;
+    world.anvil.set_mining(Mining::Manual).await?;
+    let failpoints = "at_after_journal_attempt=print(reached it);after_journal_attempt=pause";
+    world.kill_relayer(0, Signal::SIGKILL).await?;
+    world.restart_relayer(0, &BTreeMap::from([("FAILPOINTS".to_owned(), failpoints.to_owned())]))?;
+    let job = pay(&client, &child, 1, "bump").await?.remove(0);
+    price_out(&world, &client, &job).await?;
+    world.until_logged(0, "reached it", LIMIT).await?;
+
+    let record = client.job(&job).await?;
+    let attempts = record["tx"]["attempts"].as_array().cloned().unwrap_or_default();
+    ensure!(attempts.len() == 2, "not bumped: {record:#}");
+    let second = world.anvil.rpc("eth_getTransactionByHash", json!([attempts[1]["hash"]])).await?;
+    ensure!(second.is_null(), "it was broadcast already: {second}");
+    world.kill_relayer(0, Signal::SIGKILL).await?;
+
+    world.anvil.set_mining(Mining::Every(1)).await?;
+    world.restart_relayer(0, &BTreeMap::from([("FAILPOINTS".to_owned(), String::new())]))?;
+    all_paid_once(&world, &client, &[job.clone()]).await.with_context(|| world.all_logs(60))?;
+    ensure!(world.contracts.paid().await?.len() == 1, "paid more than once");
+    let paid = client.job(&job).await?["hash"].clone();
+    let attempts = client.job(&job).await?["tx"]["attempts"].as_array().cloned().unwrap_or_default();
+    ensure!(attempts.iter().skip(1).any(|attempt| attempt["hash"] == paid), "paid by {paid}: {attempts:?}");
     Ok(())
 }
 

@@ -9,12 +9,12 @@ use anyhow::{Context as _, Result, ensure};
 use kit::world::contracts::RELAYER;
 use kit::world::process::until;
 use kit::world::rpc_proxy::{Fault, RpcProxy};
-use kit::world::{Client, Signal, World};
+use kit::world::{Client, Mining, Signal, World};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use support::{
-    LIMIT, all_paid_once, children, count_in, flood, journaled, lease_changes, pay, quick, redis_now,
-    registered, settled_once, until_idle,
+    LIMIT, all_paid_once, children, count_in, flood, journaled, lease_changes, pay, price_out, quick,
+    redis_now, registered, settled_once, until_idle,
 };
 
 const LEASE: Duration = Duration::from_secs(1);
@@ -138,9 +138,17 @@ async fn frozen_at(world: &mut World, client: &Client, child: &str, point: &str)
     ensure!(world.leader(LIMIT).await? == 0, "the other leads");
     world.restart_relayer(1, &BTreeMap::new())?;
     let paid_before = world.contracts.paid().await?.len();
+    let bumps = point == "after_journal_attempt";
+    if bumps {
+        world.anvil.set_mining(Mining::Manual).await?;
+    }
     let jobs = pay(client, child, 3, point).await?;
+    if bumps {
+        price_out(world, client, &jobs[0]).await?;
+    }
     world.until_logged(0, &format!("frozen at {point}"), LIMIT).await?;
     world.relayer(0)?.signal(Signal::SIGSTOP)?;
+    world.anvil.set_mining(Mining::Every(1)).await?;
     let (frozen, (holder, term)) = (Instant::now(), world.lease().await?.context("a lease")?);
 
     let next = until("another leader", LIMIT, || async {
@@ -172,7 +180,15 @@ async fn a_leader_frozen_at_any_step_for_three_leases_writes_nothing_when_it_wak
     let mut world = quick().lease_ttl(LEASE).relayers(2).start().await?;
     let client = world.client()?;
     let (child, _) = registered(&client).await?;
-    for point in ["after_sign", "after_journal", "after_broadcast", "after_inclusion", "after_finish"] {
+    let points = [
+        "after_sign",
+        "after_journal",
+        "after_broadcast",
+        "after_journal_attempt",
+        "after_inclusion",
+        "after_finish",
+    ];
+    for point in points {
         frozen_at(&mut world, &client, &child, point)
             .await
             .with_context(|| format!("frozen {point}\n{}", world.all_logs(40)))?;

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use kit::world::client::payment;
+use kit::world::contracts::DEPLOYER;
 use kit::world::process::until;
 use kit::world::{Delivery, Signal};
 use serde_json::Value;
-use support::{LIMIT, at_once, children, count_in, quick, settled_once, until_idle};
+use support::{LIMIT, at_once, children, count_in, quick, settled_once, until_idle, wallet};
 
 const PAID: usize = 1_000;
 const UNPAID: usize = 200;
@@ -68,6 +69,31 @@ async fn an_emptied_redis_is_synced_from_the_chain_and_nothing_is_paid_twice() -
         "a payment of the first thousand has a job again"
     );
     Ok(())
+}
+
+#[tokio::test]
+async fn what_other_hands_registered_becomes_known_and_the_checkpoint_follows_the_chain() -> Result<()> {
+    let world = quick().start().await?;
+    let client = world.client()?;
+    let (child, referrer) = (wallet(0xc9, 1), wallet(0xa9, 1));
+    let checkpoint = async || -> Result<u64> {
+        Ok(world.redis.cli(&["HGET", &world.key("synced"), "block"]).await?.parse()?)
+    };
+    let before = checkpoint().await?;
+    world.contracts.let_register(DEPLOYER).await?;
+    let registry = world.contracts.registry();
+    world.contracts.as_owner(registry.registerReferral(child.parse()?, referrer.parse()?)).await?;
+    let nothing = client.pay("too_soon", &child, "10.00").await?;
+    ensure!(nothing.status == 200, "known before anybody could know: {nothing:?}");
+
+    world.anvil.mine(80).await?;
+    until("the checkpoint to follow", LIMIT, || async {
+        Ok((checkpoint().await? >= before + 64).then_some(()))
+    })
+    .await?;
+    let job = client.pay("known", &child, "10.00").await?.expect(&[202])?.job_id()?;
+    client.wait_for(&job, &["done"], LIMIT).await?;
+    settled_once(&world, &client, &[job], 1).await
 }
 
 #[tokio::test]

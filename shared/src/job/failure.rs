@@ -57,6 +57,8 @@ failure_classes! {
         "The transaction that carried this job alone reverted as a whole. Read the reason, then retry the job.";
     RefusedByNodes = "refused_by_nodes", Transient,
         "Every node refused the transaction with this job alone. Read the relayer's log for their words, then retry the job.";
+    GateClosed = "gate_closed", Transient,
+        "A condition outside the job keeps it waiting. It goes on by itself when the gate opens; nothing was charged.";
     InvalidReferrer = "invalid_referrer", Permanent,
         "The registry names another referrer for this wallet. Check the registration, then cancel the job.";
     AboveCap = "above_cap", Permanent,

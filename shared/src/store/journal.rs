@@ -195,18 +195,23 @@ impl Store {
         })
     }
 
-    /// Every open nonce, in order.
-    pub async fn open_txs(&self, signer: Address) -> Result<Vec<TxRecord>, StoreError> {
+    /// Every open nonce, in order; and those whose record cannot be read, with the error.
+    pub async fn open_txs(
+        &self,
+        signer: Address,
+    ) -> Result<(Vec<TxRecord>, Vec<(Nonce, StoreError)>), StoreError> {
         let nonces: Vec<String> =
             self.read("open nonces", redis::cmd("ZRANGE").arg(self.keys.open(signer)).arg(0).arg(-1)).await?;
-        let mut out = Vec::with_capacity(nonces.len());
+        let (mut readable, mut unreadable) = (Vec::with_capacity(nonces.len()), Vec::new());
         for nonce in nonces {
             let nonce = codec::parse("open", "nonce", &nonce, "a nonce")?;
-            if let Some(tx) = self.tx(signer, nonce).await? {
-                out.push(tx);
+            match self.tx(signer, nonce).await {
+                Ok(tx) => readable.extend(tx),
+                Err(error @ StoreError::Corrupt { .. }) => unreadable.push((nonce, error)),
+                Err(error) => return Err(error),
             }
         }
-        Ok(out)
+        Ok((readable, unreadable))
     }
 
     /// What was journaled for a nonce.

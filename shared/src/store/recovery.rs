@@ -51,6 +51,8 @@ pub struct Chores {
     pub children: Vec<Wallet>,
     /// Gates that are open and still have jobs parked.
     pub gates: Vec<String>,
+    /// Whether a worker that is silent for longer than allowed holds a job.
+    pub silent: bool,
 }
 
 impl Store {
@@ -128,15 +130,15 @@ impl Store {
         Ok(taken.is_some())
     }
 
-    /// What is due now; keeps the turn. `None` when it is another's.
-    pub async fn chores(&self, worker: &str) -> Result<Option<Chores>, StoreError> {
-        let args = Args::new().arg(worker).arg(TURN.as_millis()).arg(SLICE);
+    /// What is due now; keeps the turn. `None` when it is another's. A worker is silent after `min_idle`.
+    pub async fn chores(&self, worker: &str, min_idle: Duration) -> Result<Option<Chores>, StoreError> {
+        let args = Args::new().arg(worker).arg(TURN.as_millis()).arg(SLICE).arg(min_idle.as_millis());
         let reply: Vec<redis::Value> = self.run(&script::CHORES, args).await?;
         if !matches!(reply.first(), Some(redis::Value::Int(1))) {
             return Ok(None);
         }
         let unknown = || StoreError::UnknownReply { script: "chores", value: format!("{reply:?}") };
-        let [_, due, children, gates] = &reply[..] else { return Err(unknown()) };
+        let [_, due, children, gates, silent] = &reply[..] else { return Err(unknown()) };
         let due: i64 = redis::from_redis_value_ref(due).map_err(|_| unknown())?;
         let children: Vec<String> = redis::from_redis_value_ref(children).map_err(|_| unknown())?;
         let key = self.keys.unblock();
@@ -147,6 +149,7 @@ impl Store {
                 .map(|child| codec::parse(&key, "child", child, "a wallet"))
                 .collect::<Result<_, _>>()?,
             gates: redis::from_redis_value_ref(gates).map_err(|_| unknown())?,
+            silent: *silent != redis::Value::Int(0),
         }))
     }
 }

@@ -21,6 +21,8 @@ pub struct SyncState {
     pub synced: bool,
     /// While a replay is on its way.
     pub replay: Option<Replay>,
+    /// The block up to which a replay into this very process has come that was cut short.
+    pub resume: Option<BlockNumber>,
 }
 
 /// How far a replay of contract events has come.
@@ -56,10 +58,16 @@ impl Store {
         state(&run_id, &Record { key: &key, fields: &fields })
     }
 
-    /// Shows how far a replay has come. `false` when fenced.
-    pub async fn show_replay(&self, fence: &Fence, replay: &Replay) -> Result<bool, StoreError> {
+    /// Shows how far a replay into the server process `run_id` has come. `false` when fenced.
+    pub async fn show_replay(
+        &self,
+        fence: &Fence,
+        run_id: &str,
+        replay: &Replay,
+    ) -> Result<bool, StoreError> {
         let at = replay.at.map(|block| block.to_string()).unwrap_or_default();
-        let args = Args::new().arg(fence).arg(replay.from).arg(replay.to).arg(at).arg(replay.events);
+        let args =
+            Args::new().arg(fence).arg(replay.from).arg(replay.to).arg(at).arg(replay.events).arg(run_id);
         Ok(self.run::<i64>(&script::SYNC_PROGRESS, args).await? == 0)
     }
 
@@ -109,7 +117,7 @@ impl Store {
         Ok(Some(news))
     }
 
-    /// Declares this server process synced up to `block`. `false` when fenced, or when the process that the replay began
+    /// Declares this server process synced up to `block`, or moves the checkpoint of one that is. `false` when fenced, or when the process that the replay began
     /// on, `run_id`, is gone.
     pub async fn set_synced(
         &self,
@@ -138,6 +146,7 @@ pub(super) fn state(run_id: &str, record: &Record<'_>) -> Result<SyncState, Stor
         run_id: run_id.to_owned(),
         checkpoint: record.maybe("block", block)?,
         synced: record.text("run_id") == run_id,
+        resume: replay.and_then(|replay| replay.at).filter(|_| record.text("replaying_run") == run_id),
         replay,
     })
 }

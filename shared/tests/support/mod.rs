@@ -26,6 +26,8 @@ pub const SIGNER: Address = Address::repeat_byte(0x51);
 pub const MAX_OPEN: usize = 16;
 /// Longer than any test.
 pub const TTL: Duration = Duration::from_secs(600);
+/// After which a worker counts as silent.
+pub const MIN_IDLE: Duration = Duration::from_secs(60);
 /// How long a blocking read waits for what is not there.
 pub const SOON: Duration = Duration::from_millis(5);
 
@@ -179,7 +181,7 @@ impl World {
 
     /// Children whose payouts are to be moved, as the relayer whose turn it is sees them.
     pub async fn to_unblock(&self) -> Vec<Wallet> {
-        self.store.chores("worker").await.unwrap().expect("our turn").children
+        self.store.chores("worker", MIN_IDLE).await.unwrap().expect("our turn").children
     }
 
     /// Takes away what the job's stage needs outside its hash, as a rollback or a hand in Redis might.
@@ -471,5 +473,5 @@ pub fn back_off() -> Exit {
 }
 
 pub fn park(gate: &str) -> Exit {
-    Exit::Park { gate: gate.into(), reason: failure(FailureClass::UnclearRevert) }
+    Exit::Park { gate: gate.into(), reason: failure(FailureClass::GateClosed) }
 }

@@ -12,4 +12,4 @@ mod sweep;
 
 pub use claim::run as claim;
 pub use reclaim::run as reclaim;
-pub use sweep::round as sweep;
+pub use sweep::{BREATH, Sweep};

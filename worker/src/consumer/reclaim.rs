@@ -10,10 +10,18 @@ use crate::context::Context;
 /// The start, and after a full round the end, of the pending entries.
 const START: &str = "0-0";
 
+/// Between two looks at most. The relayer that does the chores looks at once when they tell of a silent worker: its jobs are
+/// back within the least idle time and two seconds.
+const MOST_EVERY: Duration = Duration::from_secs(5);
+
 /// Takes over until shutdown, carrying the cursor through the pending entries.
 pub async fn run(ctx: Context) {
-    let every = (ctx.config.claim_min_idle / 4).clamp(Duration::from_millis(100), Duration::from_secs(5));
-    while ctx.pause(every).await {
+    let every = (ctx.config.claim_min_idle / 4).clamp(Duration::from_millis(100), MOST_EVERY);
+    while !ctx.shutdown.is_cancelled() {
+        tokio::select! {
+            waited = ctx.pause(every) => if !waited { return },
+            () = ctx.silent.notified() => {}
+        }
         if let Err(error) = round(&ctx).await {
             ctx.metrics.redis_errors.inc();
             tracing::warn!(%error, "taking over from silent workers failed; trying again");

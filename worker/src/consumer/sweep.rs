@@ -10,33 +10,49 @@ use crate::metrics::ByStage;
 
 /// The states whose jobs are not at their end.
 const UNFINISHED: [&str; 3] = ["pending", "processing", "retrying"];
-/// Between two slices of a long state, so that a sweep of a million jobs holds up nobody.
-const BREATH: Duration = Duration::from_millis(50);
+/// Between two slices, so that a sweep of a million jobs holds up nobody.
+pub const BREATH: Duration = Duration::from_millis(50);
 /// A consumer that asked for nothing for so long, and holds nothing, has nobody behind it.
 const DEAD_AFTER: Duration = Duration::from_secs(600);
 
-/// One sweep over everything unfinished.
-pub async fn round(ctx: &Context) -> Result<(), StoreError> {
-    for state in UNFINISHED {
-        let mut offset = 0;
-        loop {
-            let swept = ctx.store.sweep(&ctx.worker, state, offset).await?;
-            for (job, stage) in &swept.rebuilt {
-                ctx.metrics.rebuilt.get_or_create(&ByStage { stage: stage.name() }).inc();
-                tracing::error!(job.id = %job, job.stage = stage.name(), "rebuilt from its hash: nobody would have touched it again");
+/// One sweep over everything unfinished, a slice at a time.
+#[derive(Debug, Default)]
+pub struct Sweep {
+    /// Which of the unfinished states, and how many of its jobs were looked at.
+    state: usize,
+    offset: usize,
+}
+
+impl Sweep {
+    /// Looks at the next slice. Returns whether the sweep is over.
+    pub async fn slice(&mut self, ctx: &Context) -> Result<bool, StoreError> {
+        let Some(state) = UNFINISHED.get(self.state) else {
+            let dropped = ctx.store.drop_dead_consumers(DEAD_AFTER).await?;
+            if !dropped.is_empty() {
+                tracing::info!(consumers = ?dropped, "removed consumers that nobody is behind");
             }
-            for (job, error) in &swept.unreadable {
-                tracing::error!(job.id = %job, error, "its record cannot be read");
-            }
-            offset += swept.looked_at;
-            if swept.looked_at < SLICE || !ctx.pause(BREATH).await {
-                break;
-            }
+            return Ok(true);
+        };
+        let swept = ctx.store.sweep(&ctx.worker, state, self.offset).await?;
+        for (job, stage) in &swept.rebuilt {
+            ctx.metrics.rebuilt.get_or_create(&ByStage { stage: stage.name() }).inc();
+            tracing::error!(job.id = %job, job.stage = stage.name(), "rebuilt from its hash: nobody would have touched it again");
         }
+        for (job, error) in &swept.unreadable {
+            ctx.metrics.unreadable_jobs.inc();
+            tracing::error!(job.id = %job, error, "its record cannot be read");
+        }
+        match swept.looked_at < SLICE {
+            true => (self.state, self.offset) = (self.state + 1, 0),
+            false => self.offset += swept.looked_at,
+        }
+        Ok(false)
     }
-    let dropped = ctx.store.drop_dead_consumers(DEAD_AFTER).await?;
-    if !dropped.is_empty() {
-        tracing::info!(consumers = ?dropped, "removed consumers that nobody is behind");
-    }
+}
+
+/// A whole sweep at once.
+pub(super) async fn round(ctx: &Context) -> Result<(), StoreError> {
+    let mut sweep = Sweep::default();
+    while !sweep.slice(ctx).await? && ctx.pause(BREATH).await {}
     Ok(())
 }

@@ -130,9 +130,13 @@ impl Leader {
                 // Reading this head and the conditions was the probe.
                 None if name == gates::CHAIN => true,
                 None if name == gates::BASE_FEE => head.base_fee <= self.ctx.config.max_fee,
-                None if name == gates::GAS_MONEY => {
-                    !self.is_short_of_gas_money(&head, &conditions, super::submit::lone_gas()).await?
-                }
+                None if name == gates::GAS_MONEY => match self.fees(&head).await? {
+                    Some(fees) => {
+                        let is_refused = self.open.values().any(|tx| tx.wants.money);
+                        !is_refused && !self.is_short_of_gas_money(fees, &conditions)
+                    }
+                    None => false,
+                },
                 None => false,
             };
             let why = "the condition is over";

@@ -86,6 +86,8 @@ pub(super) struct Wants {
     pub(super) more_gas: bool,
     /// No node takes it: the nonce must be freed.
     pub(super) cancel: bool,
+    /// More gas money, before any node takes it.
+    pub(super) money: bool,
     /// Refusals in a row for an unknown reason.
     pub(super) refusals: u32,
 }
@@ -118,6 +120,8 @@ pub(super) struct Leader {
     /// Gates of the contracts that are closed: the level they closed at, and the block.
     pub(super) closed: BTreeMap<Gate, (u128, u64)>,
     pub(super) last_head: Option<Head>,
+    /// The block up to which Redis was told what the contracts did.
+    pub(super) checkpoint: Option<BlockNumber>,
     /// When the chain last answered, as far as this leader asked.
     chain_seen: Monotonic,
     pub(super) tip: u128,
@@ -136,6 +140,7 @@ impl Leader {
             conditions: None,
             closed: BTreeMap::new(),
             last_head: None,
+            checkpoint: None,
             chain_seen,
             tip: 0,
         }

@@ -98,6 +98,7 @@ async fn run_leader(ctx: &Context, fence: Fence, keeper: LeaseKeeper) -> Ending 
     ctx.metrics.lease_held.set(0);
     ctx.leading.send_replace(None);
     ctx.metrics.open_nonces.set(0);
+    ctx.metrics.unreadable_nonces.set(0);
     if matches!(keeper.state(), LeaseState::Leader(_)) {
         match ctx.store.release_lease(&fence).await {
             Ok(released) => tracing::info!(lease.term = %keeper.term(), released, "gave the lease up"),

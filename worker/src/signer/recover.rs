@@ -42,7 +42,7 @@ const HOLES_PER_FILL: u64 = 16;
 /// pool costs little.
 pub fn plan(found: &Found, max_fill: u64) -> Takeover {
     let latest = found.latest.max(found.closed_below);
-    let journaled = found.next.unwrap_or(latest);
+    let journaled = found.next.map_or(latest, |next| without_the_gap(found, latest, next, max_fill));
     let chain_is_ahead = found.next.is_some_and(|next| latest > next);
     let above_pool = found.pending.min(Nonce::new(journaled.max(latest).get().saturating_add(max_fill)));
     let next = journaled.max(latest).max(above_pool);
@@ -54,6 +54,14 @@ pub fn plan(found: &Found, max_fill: u64) -> Takeover {
         set_next: (found.next != Some(next)).then_some(next),
         fill: (lowest_hole..next.get()).map(Nonce::new).filter(|nonce| !found.open.contains(nonce)).collect(),
     }
+}
+
+/// Our next nonce; but what the journal really used, where a node once made us believe in nonces far above the chain and
+/// everything there would wait for ever.
+fn without_the_gap(found: &Found, latest: Nonce, next: Nonce, max_fill: u64) -> Nonce {
+    let used = found.open.last().map_or(latest, |top| top.next().max(latest));
+    let is_gap = next.get().saturating_sub(used.get()) > max_fill.saturating_mul(HOLES_PER_FILL);
+    if is_gap { used } else { next }
 }
 
 #[cfg(test)]
@@ -116,8 +124,15 @@ mod tests {
 
     #[test]
     fn a_node_that_has_forgotten_the_chain_costs_a_bounded_number_of_fillers() {
-        let plan = plan(&found(Some(10_000), &[], 0, 0), 16);
-        assert_eq!((plan.fill.len(), plan.fill.last()), (256, Some(&Nonce::new(9_999))));
+        let plan = plan(&found(Some(10_000), &[9_999], 0, 0), 16);
+        assert_eq!((plan.fill.len(), plan.fill.last()), (255, Some(&Nonce::new(9_998))));
+        assert_eq!(plan.set_next, None);
+    }
+
+    #[test]
+    fn a_next_nonce_far_above_everything_that_was_ever_used_comes_back_down() {
+        let plan = plan(&found(Some(1_000_000), &[51, 52], 50, 53), 16);
+        assert_eq!((numbers(&plan.fill), plan.set_next), (vec![50], Some(Nonce::new(53))));
     }
 
     #[test]

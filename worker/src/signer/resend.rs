@@ -27,6 +27,7 @@ impl Leader {
         }
         tx.wants.refusals =
             if matches!(answer, Ok(SendOutcome::Refused(_))) { tx.wants.refusals + 1 } else { 0 };
+        tx.wants.money = matches!(action, SendAction::CloseGate(SendGate::GasMoneyLow));
         match action {
             SendAction::Known => tx.sent_at = self.last_head.map(|head| head.number).or(Some(attempt.head)),
             SendAction::Bump => tx.wants.bump = true,
@@ -54,11 +55,15 @@ impl Leader {
         let cancel = cancel || tx.record.state == TxState::Cancelling;
         let cap = self.ctx.config.max_fee;
         let Some(fees) = fees::bump(latest.fees, fees::initial(head.base_fee, self.tip, cap), cap) else {
-            let reason =
-                format!("nonce {nonce} needs more than MAX_FEE_GWEI allows; base fee {} wei", head.base_fee);
-            tracing::warn!(gate = gates::BASE_FEE, reason, "cannot bump");
-            self.ctx.store.close_gate(gates::BASE_FEE, &reason, &self.ctx.worker).await?;
-            // The bytes we have stay the best we may bid: keep them in the pools.
+            // The bytes we have stay the best we may bid: keep them in the pools. Whether new nonces make sense is for the
+            // base fee alone to say, or the gate would close and open at each block.
+            tracing::warn!(
+                nonce = nonce.get(),
+                cap,
+                block.base_fee = head.base_fee,
+                "a better paid attempt would cost more than MAX_FEE_GWEI allows; sending the last one again"
+            );
+            self.fees(head).await?;
             return self.broadcast(nonce).await;
         };
         let gas_limit = match (cancel, tx.wants.more_gas) {

@@ -38,7 +38,7 @@ fn gas_limit(kind: Kind, items: &[Brief]) -> u64 {
 }
 
 /// The gas limit of the dearest transaction with one item.
-pub(super) fn lone_gas() -> u64 {
+fn lone_gas() -> u64 {
     gas::payouts(LONE, Tokens::Worst, &[])
 }
 
@@ -65,7 +65,8 @@ impl Leader {
                 return Ok(());
             }
             let (at, conditions) = self.conditions_at(head).await?;
-            let plan = self.pack(ready, free, &head, &at, &conditions);
+            let Some(gas) = self.affordable_gas(&head, &conditions).await? else { return Ok(()) };
+            let plan = self.pack(ready, free, gas, &head, &at, &conditions);
             for (gate, reason) in &plan.close {
                 self.close_gate(*gate, reason).await?;
             }
@@ -78,8 +79,9 @@ impl Leader {
                 return Ok(());
             }
             for packed in plan.txs {
-                if self.is_short_of_gas_money(&head, &conditions, packed.gas_limit).await? {
-                    return Ok(());
+                // What was just signed is to be paid for as well: the rest is packed again, to what is left.
+                if self.affordable_gas(&head, &conditions).await?.is_none_or(|gas| packed.gas_limit > gas) {
+                    break;
                 }
                 match self.submit(packed, &head).await? {
                     Submitted::Yes => {}
@@ -94,12 +96,14 @@ impl Leader {
         &self,
         ready: Vec<Brief>,
         free: usize,
+        affordable: u64,
         head: &Head,
         at: &Head,
         conditions: &Conditions,
     ) -> pack::Plan {
+        let most = self.ctx.config.batch_gas.min(head.gas_limit).min(gas::MAX_TRANSACTION_GAS);
         let budget = Budget {
-            gas_per_tx: self.ctx.config.batch_gas.min(head.gas_limit).min(gas::MAX_TRANSACTION_GAS),
+            gas_per_tx: most.min(affordable),
             txs: free,
             usdc: conditions.usdc,
             sge: conditions.sge,
@@ -123,14 +127,26 @@ impl Leader {
         Ok((head, conditions))
     }
 
-    /// Whether the signer's balance does not cover one more transaction on top of what is open. Closes the gate then.
-    pub(super) async fn is_short_of_gas_money(
+    /// How much gas one more transaction may have, so that the signer's balance covers it on top of what is open; `None`
+    /// while that is not even enough for a single item. The gate closes where it would not be without open ones either.
+    async fn affordable_gas(
         &mut self,
         head: &Head,
         conditions: &Conditions,
-        gas_limit: u64,
-    ) -> Result<bool, RoundError> {
-        let Some(fees) = self.fees(head).await? else { return Ok(true) };
+    ) -> Result<Option<u64>, RoundError> {
+        let Some(fees) = self.fees(head).await? else { return Ok(None) };
+        if self.is_short_of_gas_money(fees, conditions) {
+            let reason = format!(
+                "{} has {} wei; one payout may cost {}: send gas money",
+                self.ctx.signer(),
+                conditions.signer_balance,
+                u128::from(lone_gas()).saturating_mul(fees.max_fee)
+            );
+            if self.ctx.store.close_gate(gates::GAS_MONEY, &reason, &self.ctx.worker).await? {
+                tracing::error!(gate = gates::GAS_MONEY, reason, "gate closed");
+            }
+            return Ok(None);
+        }
         let open: u128 = self
             .open
             .values()
@@ -139,19 +155,14 @@ impl Leader {
             .filter_map(|tx| tx.record.latest())
             .map(|attempt| u128::from(attempt.gas_limit).saturating_mul(attempt.fees.max_fee))
             .sum();
-        let one = u128::from(gas_limit).saturating_mul(fees.max_fee);
-        let short = conditions.signer_balance < open.saturating_add(one);
-        if short {
-            let reason = format!(
-                "{} has {} wei; open transactions may cost {open} and one more {one}: send gas money",
-                self.ctx.signer(),
-                conditions.signer_balance
-            );
-            if self.ctx.store.close_gate(gates::GAS_MONEY, &reason, &self.ctx.worker).await? {
-                tracing::error!(gate = gates::GAS_MONEY, reason, "gate closed");
-            }
-        }
-        Ok(short)
+        let left = conditions.signer_balance.saturating_sub(open) / fees.max_fee.max(1);
+        let gas = u64::try_from(left).unwrap_or(u64::MAX);
+        Ok((gas >= lone_gas()).then_some(gas))
+    }
+
+    /// Whether the balance does not cover a single payout.
+    pub(super) fn is_short_of_gas_money(&self, fees: Fees, conditions: &Conditions) -> bool {
+        conditions.signer_balance < u128::from(lone_gas()).saturating_mul(fees.max_fee)
     }
 
     /// Asks for the usual tip; the one known before is good enough when a node does not answer.

@@ -10,6 +10,9 @@ use crate::context::Context;
 
 /// Blocks per question to the node.
 const SPAN: u64 = 10_000;
+/// Blocks after which a synced Redis is told what has happened since: what other hands did to the contracts becomes known,
+/// and no restart has more than that to replay.
+const FOLLOW_EVERY: u64 = 64;
 
 /// Why a replay did not come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -23,24 +26,29 @@ pub(super) enum SyncError {
 }
 
 /// Makes sure that this Redis process is synced; replays where it is not, or where `force` says that the chain knows
-/// more than the journal. Returns whether it replayed.
+/// more than the journal. A replay that was cut short goes on where it was. Returns whether it replayed.
 pub(super) async fn ensure(ctx: &Context, fence: &Fence, force: bool) -> Result<bool, SyncError> {
     let state = ctx.store.sync_state().await?;
     if state.synced && !force {
         return Ok(false);
     }
     let head = ctx.chain.head().await?.number;
+    let begun = state.replay.filter(|_| state.resume.is_some());
     // What was replayed less than the confirmation depth ago may have been reorganised since.
-    let again = state.checkpoint.map(|block| block.get().saturating_sub(ctx.config.confirmations));
+    let again = state.resume.or(state.checkpoint);
+    let again = again.map(|block| block.get().saturating_sub(ctx.config.confirmations));
     let mut from = again.unwrap_or(0).max(ctx.config.start_block.get());
     tracing::info!(from, to = head.get(), run.id = %state.run_id, "replaying contract events");
-    let mut shown = Replay { from: BlockNumber::new(from), to: head, at: None, events: 0 };
-    show(ctx, fence, &shown).await?;
+    let mut shown =
+        begun.map_or(Replay { from: BlockNumber::new(from), to: head, at: None, events: 0 }, |begun| {
+            Replay { to: head, ..begun }
+        });
+    show(ctx, fence, &state.run_id, &shown).await?;
     while from <= head.get() {
         let to = BlockNumber::new(head.get().min(from + SPAN - 1));
         let events = replay(ctx, fence, BlockNumber::new(from), to).await?;
         shown = Replay { at: Some(to), events: shown.events + events as u64, ..shown };
-        show(ctx, fence, &shown).await?;
+        show(ctx, fence, &state.run_id, &shown).await?;
         crash_point!("after_replayed_span");
         from = to.get() + 1;
     }
@@ -51,9 +59,41 @@ pub(super) async fn ensure(ctx: &Context, fence: &Fence, force: bool) -> Result<
     Ok(true)
 }
 
+/// Tells a synced Redis what the contracts did up to `deep` and moves its checkpoint there, once that is worth a question.
+/// Returns the checkpoint; `known` is what it returned before.
+pub(super) async fn follow(
+    ctx: &Context,
+    fence: &Fence,
+    known: Option<BlockNumber>,
+    deep: BlockNumber,
+) -> Result<Option<BlockNumber>, SyncError> {
+    let is_due = |checkpoint: BlockNumber| deep.get() >= checkpoint.get().saturating_add(FOLLOW_EVERY);
+    if known.is_some_and(|checkpoint| !is_due(checkpoint)) {
+        return Ok(known);
+    }
+    let state = ctx.store.sync_state().await?;
+    let Some(checkpoint) = state.checkpoint.filter(|at| state.synced && is_due(*at)) else {
+        return Ok(state.checkpoint);
+    };
+    let mut from =
+        checkpoint.get().saturating_sub(ctx.config.confirmations).max(ctx.config.start_block.get());
+    while from <= deep.get() {
+        let to = BlockNumber::new(deep.get().min(from + SPAN - 1));
+        replay(ctx, fence, BlockNumber::new(from), to).await?;
+        from = to.get() + 1;
+    }
+    match ctx.store.set_synced(fence, &state.run_id, deep).await? {
+        true => Ok(Some(deep)),
+        false => Err(SyncError::Overtaken),
+    }
+}
+
 /// Lets everybody see how far the replay has come.
-async fn show(ctx: &Context, fence: &Fence, replay: &Replay) -> Result<(), SyncError> {
-    if ctx.store.show_replay(fence, replay).await? { Ok(()) } else { Err(SyncError::Overtaken) }
+async fn show(ctx: &Context, fence: &Fence, run_id: &str, replay: &Replay) -> Result<(), SyncError> {
+    match ctx.store.show_replay(fence, run_id, replay).await? {
+        true => Ok(()),
+        false => Err(SyncError::Overtaken),
+    }
 }
 
 async fn replay(

@@ -3,7 +3,7 @@
 
 use shared::ids::Nonce;
 use shared::job::Payload;
-use shared::store::{JournalOutcome, NewTx};
+use shared::store::{JournalOutcome, NewTx, StoreError};
 use shared::tx::{Fees, Intent, IntentKind, TxRecord};
 
 use super::leader::{Leader, OpenTx, RoundError, Wants};
@@ -20,14 +20,10 @@ impl Leader {
         sync::ensure(&self.ctx, &self.fence, false).await?;
         let signer = self.ctx.signer();
         let mut expected = self.ctx.store.next_nonce(signer).await?;
-        self.open.clear();
-        for record in self.ctx.store.open_txs(signer).await? {
-            let tx = self.open_tx(record).await?;
-            self.open.insert(tx.record.nonce, tx);
-        }
+        let unreadable = self.remember_open().await?;
         let AccountNonces { latest, pending } = self.ctx.chain.takeover_nonces(signer).await?;
         let closed_below = self.closed_below(expected, latest).await?;
-        let open = self.open.keys().copied().collect();
+        let open = self.open.keys().copied().chain(unreadable).collect();
         let found = Found { next: expected, open, latest, pending, closed_below };
         let plan = recover::plan(&found, self.ctx.config.max_open_nonces as u64);
         tracing::info!(
@@ -57,6 +53,29 @@ impl Leader {
         self.next = expected.unwrap_or(found.latest);
         self.holes = plan.fill.into_iter().collect();
         Ok(())
+    }
+
+    /// Rebuilds what is open from the journal. Returns the nonces whose record cannot be read: they must not keep the others
+    /// from being looked after.
+    async fn remember_open(&mut self) -> Result<Vec<Nonce>, RoundError> {
+        self.open.clear();
+        let (records, mut unreadable) = self.ctx.store.open_txs(self.ctx.signer()).await?;
+        for record in records {
+            let nonce = record.nonce;
+            match self.open_tx(record).await {
+                Ok(tx) => _ = self.open.insert(nonce, tx),
+                Err(RoundError::Store(error @ StoreError::Corrupt { .. })) => unreadable.push((nonce, error)),
+                Err(error) => return Err(error),
+            }
+        }
+        self.ctx.metrics.unreadable_nonces.set(unreadable.len() as i64);
+        for (nonce, error) in &unreadable {
+            tracing::error!(
+                nonce = nonce.get(), %error,
+                "an open nonce cannot be read, so nobody looks after it and its jobs: deploy the version that wrote it"
+            );
+        }
+        Ok(unreadable.into_iter().map(|(nonce, _)| nonce).collect())
     }
 
     /// Below which nonce the journal itself says that all are consumed: an endpoint that says less is behind.

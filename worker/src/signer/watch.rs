@@ -8,6 +8,7 @@ use shared::store::{Applied, Brief, Refusal};
 
 use super::confirm::{self, Evidence, Outcome};
 use super::leader::{Leader, RoundError};
+use super::sync::SyncError;
 use crate::chain::agree::Settled;
 use crate::chain::{ChainError, ChainEvent, Head, ReceiptView};
 use crate::gates;
@@ -28,10 +29,24 @@ impl Leader {
         {
             self.confirm(deep).await?;
             self.finish_settled(deep).await?;
+            self.follow(deep.number).await?;
         }
         let latest = self.note_inclusions(head).await?;
         self.push_stuck(head, latest).await?;
         self.open_gates(head).await
+    }
+
+    /// Lets Redis know what other hands did to the contracts. An endpoint that has no events keeps nothing else up.
+    async fn follow(&mut self, deep: BlockNumber) -> Result<(), RoundError> {
+        match super::sync::follow(&self.ctx, &self.fence, self.checkpoint, deep).await {
+            Ok(checkpoint) => self.checkpoint = checkpoint,
+            Err(SyncError::Chain(error)) => {
+                self.ctx.metrics.rpc_errors.inc();
+                tracing::warn!(%error, "the newest events cannot be read; asking at the next block");
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
     }
 
     /// Closes every nonce that is consumed at `deep`.

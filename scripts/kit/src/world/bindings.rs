@@ -10,4 +10,10 @@ alloy::sol! {
         function balanceOf(address account) external view returns (uint256);
         function transfer(address to, uint256 amount) external returns (bool);
     }
+
+    /// The part of AccessControl that both contracts inherit, as OpenZeppelin has it.
+    #[sol(rpc)]
+    interface IAccessControl {
+        function grantRole(bytes32 role, address account) external;
+    }
 }

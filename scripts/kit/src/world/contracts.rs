@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::contract::{CallBuilder, CallDecoder};
-use alloy::primitives::{Address, B256, U256, address};
+use alloy::primitives::{Address, B256, U256, address, keccak256};
 use alloy::providers::{DynProvider, Provider as _};
 use alloy::rpc::types::TransactionReceipt;
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 
 use super::anvil::Anvil;
-use super::bindings::{IAffiliatePayout, IAffiliateRegistry, IERC20, TestSGE, TestUSDC};
+use super::bindings::{IAccessControl, IAffiliatePayout, IAffiliateRegistry, IERC20, TestSGE, TestUSDC};
 use super::paths;
 use super::process::{Process, Reaper};
 use super::settings::Env;
@@ -90,6 +90,13 @@ impl Contracts {
 
     pub fn registry(&self) -> IAffiliateRegistry::IAffiliateRegistryInstance<DynProvider> {
         IAffiliateRegistry::new(self.addresses.registry, self.provider.clone())
+    }
+
+    /// Lets `account` register, beside the relayer.
+    pub async fn let_register(&self, account: Address) -> Result<()> {
+        let registry = IAccessControl::new(self.addresses.registry, self.provider.clone());
+        let grant = registry.grantRole(keccak256("RELAYER_ROLE"), account);
+        self.as_owner(grant).await.map(drop).context("grant RELAYER_ROLE")
     }
 
     /// Makes test tokens for the payout contract, in base units.

@@ -71,6 +71,13 @@ pub(crate) async fn at_stage(client: &Client, job: &str, stage: &str) -> Result<
     .await
 }
 
+/// Makes blocks too dear for what `job` was signed with, so that it wants a better paid attempt. Blocks are made by hand.
+pub(crate) async fn price_out(world: &World, client: &Client, job: &str) -> Result<()> {
+    at_stage(client, job, "submitted").await?;
+    world.anvil.set_next_base_fee(100_000_000_000).await?;
+    world.anvil.mine(1).await
+}
+
 /// All jobs are done, nobody was charged, each payment is on-chain exactly once, and no nonce is left over.
 pub(crate) async fn all_paid_once(world: &World, client: &Client, jobs: &[String]) -> Result<()> {
     for job in jobs {

@@ -1,8 +1,8 @@
 -- What is due to be put back into the queue, for the one relayer whose turn it is to do so. Takes no job anywhere.
 -- KEYS: 1 = lane prefix
--- ARGV: 1 = worker, 2 = ms that its turn lasts, 3 = at most this many children
--- Returns: {1, ms until the next delay is over or -1, children to unblock, gates that are open with jobs parked};
---          {0} when it is another's turn
+-- ARGV: 1 = worker, 2 = ms that its turn lasts, 3 = at most this many children, 4 = least idle ms of a silent worker
+-- Returns: {1, ms until the next delay is over or -1, children to unblock, gates that are open with jobs parked,
+--          whether a silent worker holds an entry}; {0} when it is another's turn
 local turn = key('turn')
 local holder = redis.call('GET', turn)
 if holder and holder ~= ARGV[1] then return { 0 } end
@@ -16,4 +16,5 @@ local open = {}
 for _, gate in ipairs(redis.call('SMEMBERS', key('parking'))) do
   if redis.call('HEXISTS', key('gate'), gate) == 0 then open[#open + 1] = gate end
 end
-return { 1, first[2] and math.max(0, first[2] - NOW) or -1, children, open }
+local silent = redis.call('XPENDING', key('jobs'), 'relayers', 'IDLE', ARGV[4], '-', '+', 1)
+return { 1, first[2] and math.max(0, first[2] - NOW) or -1, children, open, #silent }
