@@ -131,6 +131,7 @@ metrics! {
     bumps: [Counter] = "fee_bumps", "Fee bumps journaled";
     cancels: [Counter] = "cancels", "Cancels journaled";
     nonce_errors: [Counter] = "nonce_errors", "Answers of nodes that contradict the journal's nonces";
+    strangers: [Counter] = "stranger_nonces", "Nonces of the signer that transactions consumed which are not in the journal";
     rpc_errors: [Counter] = "rpc_errors", "Questions to nodes without a usable answer";
     rpc_up: [Family<ByEndpoint, IntGauge>] = "rpc_up", "1 while the endpoint is on the right chain and does not fail";
     rpc_lag: [Family<ByEndpoint, IntGauge>] = "rpc_lag_blocks", "Blocks by which the endpoint was behind the best head when last asked";
@@ -239,7 +240,7 @@ impl Metrics {
             let (charge, failure): (bool, Option<&Failure>) = match &departure.exit {
                 Exit::BackOff { charge, failure, .. } => (*charge, failure.as_ref()),
                 Exit::Fail { failure, charge } => (*charge, Some(failure)),
-                Exit::Park { .. } => (false, None),
+                Exit::Park { .. } | Exit::Unregistered { .. } => (false, None),
             };
             if charge {
                 self.attempts.inc();

@@ -163,6 +163,15 @@ local function owe_nothing(payment_id)
   redis.call('ZREM', key('owed'), payment_id)
 end
 
+-- Cancels a job that was refunded before it was paid.
+local function cancel_unpaid(id, job, event, line, ...)
+  move(id, job, 'cancelled', event, line, ...)
+  if job.payment then
+    redis.call('HSET', key('payment:') .. job.payment, 'decision', 'refunded', 'refund_outcome', 'cancelled')
+    owe_nothing(job.payment)
+  end
+end
+
 -- Forgets that a payout waits for its child's registration, or failed with it.
 local function unwait(child, id)
   redis.call('SREM', key('waiting:') .. child, id)
