@@ -8,7 +8,7 @@ use shared::env::{Env, Secret};
 use shared::ids::{BlockNumber, Wallet};
 use shared::lease::LeaseTiming;
 use shared::retry::RetryPolicy;
-use shared::store::{Durability, Lane};
+use shared::store::{Durability, Lane, Retention};
 use shared::telemetry::LogFormat;
 
 /// A relayer's configuration. README.md's table lists every variable.
@@ -43,6 +43,8 @@ pub struct Config {
     pub bump_after_blocks: u64,
     /// Wei per gas above which nothing is bid.
     pub max_fee: u128,
+    /// How much of what has ended stays in Redis.
+    pub retention: Retention,
     pub metrics_listen: std::net::SocketAddr,
     pub log_format: LogFormat,
     pub log_filter: String,
@@ -55,6 +57,9 @@ pub struct RedisConfig {
     pub lane: Lane,
     pub durability: Durability,
 }
+
+/// More than a takeover looks back at.
+const RETAINED_NONCES: u64 = 4_096;
 
 impl RedisConfig {
     /// Reads it; on failure, every problem there is.
@@ -125,6 +130,12 @@ impl Config {
         let poll_every = Duration::from_millis(between(env, "POLL_MS", 500, 10, 60_000));
         let bump_after_blocks = env.or("BUMP_AFTER_BLOCKS", 3u64);
         let max_fee = u128::from(env.or("MAX_FEE_GWEI", 500u64)) * 1_000_000_000;
+        let retain_days = between(env, "RETAIN_DAYS", 90, 1, 36_500);
+        let retention = Retention {
+            jobs: between(env, "RETAIN_JOBS", 200_000, 0, 1_000_000_000),
+            age: Duration::from_secs(retain_days * 24 * 60 * 60),
+            nonces: RETAINED_NONCES,
+        };
         let metrics_listen = env.or("METRICS_LISTEN", std::net::SocketAddr::from(([127, 0, 0, 1], 9464)));
         let log_format = env.or("LOG_FORMAT", LogFormat::Text);
         let log_filter = env.or("RUST_LOG", "info".to_owned());
@@ -157,6 +168,7 @@ impl Config {
             rpc_check_every,
             bump_after_blocks,
             max_fee,
+            retention,
             metrics_listen,
             log_format,
             log_filter,

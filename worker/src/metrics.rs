@@ -143,6 +143,7 @@ metrics! {
     deleted_entries: [Counter] = "deleted_entries", "Stream entries that were gone while they were pending";
     unreadable_nonces: [IntGauge] = "unreadable_nonces", "Open nonces whose record cannot be read; leader only";
     unreadable_jobs: [Counter] = "unreadable_jobs", "Times that a sweep met a job whose record cannot be read";
+    removed_jobs: [Counter] = "jobs_removed", "Ended jobs removed from Redis, as retention allows";
     leadership_changes: [Counter] = "leadership_changes", "Terms that this relayer took up";
     lease_held: [IntGauge] = "lease_held", "1 while this relayer is the leader";
     lease_term: [IntGauge] = "lease_term", "The fencing term of the lease as last seen";
