@@ -61,6 +61,16 @@ pub struct RedisConfig {
 /// More than a takeover looks back at.
 const RETAINED_NONCES: u64 = 4_096;
 
+/// `RETAIN_JOBS` and `RETAIN_DAYS`.
+fn retention(env: &mut Env<'_>) -> Retention {
+    let days = between(env, "RETAIN_DAYS", 90, 1, 36_500);
+    Retention {
+        jobs: between(env, "RETAIN_JOBS", 200_000, 0, 1_000_000_000),
+        age: Duration::from_secs(days * 24 * 60 * 60),
+        nonces: RETAINED_NONCES,
+    }
+}
+
 impl RedisConfig {
     /// Reads it; on failure, every problem there is.
     pub fn read(mut env: Env<'_>) -> Result<Self, Vec<String>> {
@@ -130,12 +140,7 @@ impl Config {
         let poll_every = Duration::from_millis(between(env, "POLL_MS", 500, 10, 60_000));
         let bump_after_blocks = env.or("BUMP_AFTER_BLOCKS", 3u64);
         let max_fee = u128::from(env.or("MAX_FEE_GWEI", 500u64)) * 1_000_000_000;
-        let retain_days = between(env, "RETAIN_DAYS", 90, 1, 36_500);
-        let retention = Retention {
-            jobs: between(env, "RETAIN_JOBS", 200_000, 0, 1_000_000_000),
-            age: Duration::from_secs(retain_days * 24 * 60 * 60),
-            nonces: RETAINED_NONCES,
-        };
+        let retention = retention(env);
         let metrics_listen = env.or("METRICS_LISTEN", std::net::SocketAddr::from(([127, 0, 0, 1], 9464)));
         let log_format = env.or("LOG_FORMAT", LogFormat::Text);
         let log_filter = env.or("RUST_LOG", "info".to_owned());
