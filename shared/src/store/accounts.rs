@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::codec::{self, Record};
 use super::error::StoreError;
-use super::listing::{JobFilter, SCAN};
+use super::listing::SCAN;
 use super::{SLICE, Store};
 use crate::ids::{BlockNumber, ExternalId, Hash32, JobId, PaymentId, Source, Wallet};
 use crate::job::{Job, Payload, PayoutMode};
@@ -127,20 +127,22 @@ impl Store {
             ..Default::default()
         };
         let index = self.keys.jobs_of_wallet(referrer);
-        let mut offset = 0;
+        let (mut behind, mut looked_at) = (None, 0);
         loop {
-            let ids = self.index_slice(&index, false, &JobFilter::default(), offset).await?;
+            let places = self.index_slice(&index, (None, None), behind).await?;
+            let ids: Vec<JobId> = places.iter().map(|(job, _)| *job).collect();
             let mut payments = Vec::new();
             for job in self.load(&ids).await?.into_iter().flatten() {
                 payments.extend(payment_of(&job, referrer));
                 view.count(referrer, job);
             }
             view.owed = plus(view.owed, self.owed(&payments).await?);
-            offset += ids.len();
-            if ids.len() < SLICE {
+            looked_at += places.len();
+            behind = places.last().copied();
+            if places.len() < SLICE {
                 break;
             }
-            if offset >= SCAN {
+            if looked_at >= SCAN {
                 view.truncated = true;
                 break;
             }
