@@ -79,7 +79,7 @@ pub struct ByEvent {
 const OFF: f64 = 1e18;
 
 type FloatGauge = Gauge<f64, AtomicU64>;
-type IntGauge = Gauge<i64, AtomicI64>;
+pub type IntGauge = Gauge<i64, AtomicI64>;
 
 /// A histogram of seconds, from 5 ms to 164 s.
 fn seconds() -> Histogram {
@@ -159,6 +159,7 @@ metrics! {
     signer_balance: [FloatGauge] = "signer_balance_ether", "Gas money of the signer";
     payout_funds: [Family<ByToken, FloatGauge>] = "payout_funds_tokens", "What the payout contract can spend, in whole tokens";
     gate_closed: [Family<ByGate, IntGauge>] = "gate_closed", "1 for each gate that is closed";
+    gate_since: [Family<ByGate, FloatGauge>] = "gate_closed_since_timestamp" in Seconds, "Unix time since which each closed gate is closed; openings for a try do not count";
     gate_parked: [Family<ByGate, IntGauge>] = "gate_parked", "Jobs parked under each closed gate";
     synced: [IntGauge] = "synced", "1 while this Redis process is synced with the chain";
     durable: [IntGauge] = "durable", "1 while Redis is as durable as DURABILITY asks";
@@ -274,10 +275,12 @@ impl Metrics {
     pub fn set_gates(&self, gates: &[ClosedGate]) {
         self.gate_closed.clear();
         self.gate_parked.clear();
+        self.gate_since.clear();
         for closed in gates {
             let label = ByGate { gate: closed.gate.clone() };
             self.gate_closed.get_or_create(&label).set(1);
             self.gate_parked.get_or_create(&label).set(closed.parked as i64);
+            self.gate_since.get_or_create(&label).set(closed.since as f64 / 1000.0);
         }
     }
 
