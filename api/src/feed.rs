@@ -45,7 +45,7 @@ pub(crate) enum Delivery {
 /// What the reader tells.
 #[derive(Debug, Clone)]
 enum Message {
-    /// It began to read, or began anew.
+    /// It began to read, began anew, or was slower than the feed is trimmed: whoever watches looks for what it missed.
     Began,
     /// What follows directly on `after`.
     Events { after: EventId, events: Arc<[FeedEvent]> },
@@ -124,11 +124,14 @@ impl Feed {
         // A failure to send means that nobody watches.
         let mut listened = self.messages.send(Message::Began).is_ok();
         while listened {
-            let (after, events) = watch.next(PATIENCE).await?;
-            listened = if events.is_empty() {
-                self.messages.receiver_count() > 0
-            } else {
-                self.messages.send(Message::Events { after, events: events.into() }).is_ok()
+            let heard = watch.next(PATIENCE).await?;
+            listened = match heard.events {
+                events if events.is_empty() => self.messages.receiver_count() > 0,
+                _ if heard.gap => self.messages.send(Message::Began).is_ok(),
+                events => {
+                    let events = Message::Events { after: heard.after, events: events.into() };
+                    self.messages.send(events).is_ok()
+                }
             };
         }
         Ok(())

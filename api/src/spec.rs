@@ -34,6 +34,7 @@ const CLOSED: [&str; 6] =
 
 const WALLET: &str = "^0x[0-9a-fA-F]{40}$";
 const JOB: &str = "^[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{25}$";
+const JOB_CURSOR: &str = r"^[0-5]\.[0-9]{1,15}\.[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{25}$";
 const HASH: &str = "^0x[0-9a-fA-F]{64}$";
 const TX: &str = "^0x([0-9a-fA-F]{64}|[0-9a-fA-F]{40}:[0-9]{1,20})$";
 const TX_CURSOR: &str = r"^0x[0-9a-fA-F]{40}:[0-9]{1,20}(\.0x[0-9a-fA-F]{40}:[0-9]{1,20}){0,63}$";
@@ -58,7 +59,7 @@ fn form(schema: &str, field: &str) -> Option<Value> {
         ("parameter", "reference") => Some(json!({"pattern": TX})),
         ("parameter", "Last-Event-ID" | "after") => Some(json!({"pattern": EVENT})),
         ("/api/transactions", "cursor") => Some(json!({"pattern": TX_CURSOR})),
-        ("parameter", "cursor") => Some(json!({"pattern": r"^[0-9]{1,9}\.[0-9]{1,9}$"})),
+        ("parameter", "cursor") => Some(json!({"pattern": JOB_CURSOR})),
         ("parameter", "error_class") => {
             let classes: Vec<&str> = FailureClass::ALL.iter().map(|class| class.name()).collect();
             Some(json!({"enum": classes}))

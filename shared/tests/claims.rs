@@ -279,3 +279,64 @@ async fn a_refunded_job_that_lost_its_nonce_is_cancelled_at_the_check_and_never_
     assert!(world.store.read_ready(&world.fence, 10).await.unwrap().unwrap().is_empty());
     assert_consistent(&world).await;
 }
+
+#[tokio::test]
+async fn a_claim_whose_reply_is_seconds_late_is_not_given_up() {
+    let (_redis, world) = support::start().await;
+    let (_, job) = world.payout().await;
+    let mut claims = world.store.claims("worker").await.unwrap();
+    // As a disk that is slow to sync holds every reply back.
+    let _: () = world.raw(redis::cmd("CLIENT").arg("PAUSE").arg(2_500).arg("ALL")).await;
+    let found = claims.next(10, support::SOON).await.unwrap();
+    assert_eq!(found.iter().map(|brief| brief.id).collect::<Vec<_>>(), [job]);
+}
+
+/// Since when the gate `float` is closed.
+async fn since(world: &support::World) -> u64 {
+    world.store.closed_gates().await.unwrap()[0].since
+}
+
+/// Lets the last opening of `float`, and the closing before it, be `ms` longer ago.
+async fn age_opening(world: &support::World, ms: u64) {
+    let key = world.key("gate:opened");
+    let last: String = world.raw(redis::cmd("HGET").arg(&key).arg("since:float")).await;
+    let (since, at) = last.split_once(':').unwrap();
+    let older = |time: &str| time.parse::<u64>().unwrap() - ms;
+    let aged = format!("{}:{}", older(since), older(at));
+    let _: i64 = world.raw(redis::cmd("HSET").arg(&key).arg("since:float").arg(aged)).await;
+}
+
+#[tokio::test]
+async fn a_gate_that_is_opened_for_a_try_counts_as_closed_since_it_closed_first() {
+    let (_redis, world) = support::start().await;
+    let block = shared::ids::BlockNumber::new;
+    assert!(world.store.close_gate_at("float", "low", "worker", block(10)).await.unwrap());
+    let mut first = since(&world).await;
+    // Tried again and again, for longer than one opening is remembered.
+    for n in 1..=3 {
+        assert!(world.store.open_gate_at("float", "a try", "leader", block(10 + n)).await.unwrap());
+        age_opening(&world, 100_000).await;
+        first -= 100_000;
+        assert!(world.store.close_gate_at("float", "low", "worker", block(10 + n)).await.unwrap());
+        assert_eq!(
+            (since(&world).await, world.store.closed_gates().await.unwrap()[0].block),
+            (first, Some(block(10 + n)))
+        );
+    }
+    // An opening that lasted is one.
+    assert!(world.store.open_gate_at("float", "funded", "leader", block(20)).await.unwrap());
+    age_opening(&world, 121_000).await;
+    assert!(world.store.close_gate_at("float", "low", "worker", block(21)).await.unwrap());
+    assert!(since(&world).await >= first + 300_000, "closed anew");
+}
+
+#[tokio::test]
+async fn what_an_operator_opens_was_open() {
+    let (_redis, world) = support::start().await;
+    assert!(world.store.close_gate("float", "mismatch", "leader").await.unwrap());
+    let first = since(&world).await;
+    assert!(world.store.resume("float", "explained", "alice").await.unwrap());
+    while world.store.now().await.unwrap() <= first {}
+    assert!(world.store.close_gate("float", "mismatch", "leader").await.unwrap());
+    assert!(since(&world).await > first);
+}

@@ -100,14 +100,41 @@ async fn a_watch_gives_each_entry_once_and_what_it_follows() {
     let (_redis, world) = support::start().await;
     let mut watch = world.store.watch_events().await.unwrap();
     let start = world.store.events_after(None).await.unwrap().last;
-    let (before, events) = watch.next(Duration::from_millis(10)).await.unwrap();
-    assert_eq!((before, events.len()), (start, 0));
+    let heard = watch.next(Duration::from_millis(10)).await.unwrap();
+    assert_eq!((heard.after, heard.gap, heard.events.len()), (start, false, 0));
     let (_, job) = world.payout().await;
-    let (before, events) = watch.next(Duration::from_secs(5)).await.unwrap();
-    assert_eq!((before, events.len()), (start, 1));
-    assert_eq!(events, after(&world, start).await.events);
+    let heard = watch.next(Duration::from_secs(5)).await.unwrap();
+    assert_eq!((heard.after, heard.gap, heard.events.len()), (start, false, 1));
+    assert_eq!(heard.events, after(&world, start).await.events);
     world.store.cancel(job, "op", "test").await.unwrap();
-    let (before, more) = watch.next(Duration::from_secs(5)).await.unwrap();
-    assert_eq!(before, events[0].id);
-    assert_eq!(more.iter().map(|event| event.event.as_str()).collect::<Vec<_>>(), ["cancel"]);
+    let more = watch.next(Duration::from_secs(5)).await.unwrap();
+    assert_eq!((more.after, more.gap), (heard.events[0].id, false));
+    assert_eq!(more.events.iter().map(|event| event.event.as_str()).collect::<Vec<_>>(), ["cancel"]);
+}
+
+#[tokio::test]
+async fn a_watch_that_is_slower_than_the_trim_says_that_entries_are_gone() {
+    let (_redis, world) = support::start().await;
+    world.payout().await;
+    let mut watch = world.store.watch_events().await.unwrap();
+    for _ in 0..10 {
+        world.payout().await;
+    }
+    trim(&world, 11).await;
+    let heard = watch.next(Duration::from_secs(5)).await.unwrap();
+    assert_eq!((heard.gap, heard.events.len()), (false, 10), "the one seen last is still there");
+    for _ in 0..10 {
+        world.payout().await;
+    }
+    trim(&world, 5).await;
+    let lost = watch.next(Duration::from_secs(5)).await.unwrap();
+    assert_eq!((lost.gap, lost.events.len()), (true, 5));
+    assert_eq!(lost.after, heard.events[9].id);
+    world.payout().await;
+    let next = watch.next(Duration::from_secs(5)).await.unwrap();
+    assert_eq!((next.after, next.gap, next.events.len()), (lost.events[4].id, false, 1));
+    // Emptied, and filled again: what was there in between is gone as well.
+    let _: i64 = world.raw(redis::cmd("DEL").arg(world.key("events"))).await;
+    world.payout().await;
+    assert!(watch.next(Duration::from_secs(5)).await.unwrap().gap);
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use shared::ids::{JobId, Wallet};
 use shared::job::{FailureClass, Kind, PayoutMode};
 use shared::money::{Commission, Sge, Usdc};
-use shared::store::JobFilter;
+use shared::store::{Departure, JobCursor, JobFilter};
 use shared::tx::Held;
 use support::{World, id_of, payment, refund_of};
 
@@ -16,7 +16,7 @@ use support::{World, id_of, payment, refund_of};
 async fn list(world: &World, filter: &JobFilter, limit: usize) -> Vec<JobId> {
     let (mut out, mut cursor) = (Vec::new(), None);
     loop {
-        let page = world.store.jobs(filter, cursor.as_deref(), limit).await.unwrap();
+        let page = world.store.jobs(filter, cursor.as_ref(), limit).await.unwrap();
         assert!(page.jobs.len() <= limit);
         out.extend(page.jobs.iter().map(|job| job.id));
         match page.next {
@@ -184,4 +184,76 @@ async fn operators_actions_are_on_record_with_who_and_why() {
     let expected =
         [["alice", "cancel", "a test"], ["bob", "pause", "maintenance"], ["bob", "pause", "still"]];
     assert_eq!(lines, expected.map(|line| line.map(str::to_owned)));
+}
+
+/// The jobs of a page, and the cursor behind it.
+async fn page(
+    world: &World,
+    filter: &JobFilter,
+    cursor: Option<&JobCursor>,
+    limit: usize,
+) -> (Vec<JobId>, Option<JobCursor>) {
+    let page = world.store.jobs(filter, cursor, limit).await.unwrap();
+    (page.jobs.iter().map(|job| job.id).collect(), page.next)
+}
+
+#[tokio::test]
+async fn jobs_that_leave_a_list_after_their_page_do_not_make_the_next_one_skip_any() {
+    let (_redis, world) = support::start().await;
+    let child = world.referred().await;
+    let jobs: BTreeSet<JobId> = payouts(&world, child, 120).await.into_iter().collect();
+    for brief in world.claim().await {
+        let exit = support::fail();
+        let departure = Departure { job: brief.id, epoch: brief.epoch, nonce: None, pack_max: None, exit };
+        assert_eq!(world.store.leave("worker", None, &[departure]).await.unwrap(), [Ok(())]);
+    }
+    let failed = JobFilter { state: Some("failed".into()), ..Default::default() };
+    // An operator reads a page, retries all of it, and asks for the next.
+    let (mut seen, mut cursor, mut pages) = (BTreeSet::new(), None, 0);
+    loop {
+        let (ids, next) = page(&world, &failed, cursor.as_ref(), 50).await;
+        for id in ids {
+            assert!(seen.insert(id), "{id} twice");
+            world.store.retry(id, "op", "test").await.unwrap();
+        }
+        pages += 1;
+        match next {
+            Some(next) => cursor = Some(next),
+            None => break,
+        }
+    }
+    assert_eq!((seen, pages), (jobs, 3));
+}
+
+#[tokio::test]
+async fn jobs_that_changed_in_the_same_millisecond_are_listed_once_each_whatever_leaves_meanwhile() {
+    let (_redis, world) = support::start().await;
+    let child = world.referred().await;
+    let all = payouts(&world, child, 600).await;
+    // Three groups of one score each; the middle one is larger than a slice.
+    let key = world.key("by:pending");
+    for (n, job) in all.iter().enumerate() {
+        let score = match n {
+            0..100 => 3_000,
+            100..500 => 2_000,
+            _ => 1_000,
+        };
+        let _: i64 = world.raw(redis::cmd("ZADD").arg(&key).arg(score).arg(job.to_string())).await;
+    }
+    let pending = JobFilter { state: Some("pending".into()), ..Default::default() };
+    let (mut seen, mut cursor): (Vec<JobId>, Option<JobCursor>) = (Vec::new(), None);
+    loop {
+        let (ids, next) = page(&world, &pending, cursor.as_ref(), 37).await;
+        // What was shown leaves, and with it the very job that the cursor names.
+        for id in &ids {
+            let _: i64 = world.raw(redis::cmd("ZREM").arg(&key).arg(id.to_string())).await;
+        }
+        seen.extend(ids);
+        match next {
+            Some(next) => cursor = Some(next),
+            None => break,
+        }
+    }
+    let unique: BTreeSet<_> = seen.iter().copied().collect();
+    assert_eq!((seen.len(), unique), (600, all.into_iter().collect()));
 }

@@ -23,6 +23,7 @@ async fn a_job_whose_workers_keep_dying_is_dead_lettered_and_its_neighbours_are_
     for _ in 0..5 {
         jobs.push(world.payout().await.1);
     }
+    assert_eq!(MOST_REDELIVERIES, 3, "the runbook and docs/redis.md tell operators what `poison` proves");
     // All five die with their first worker; from then on each is alone, and only one keeps killing.
     assert_eq!(world.claim().await.len(), 5);
     let killer = jobs[2];
@@ -208,4 +209,21 @@ async fn a_long_state_is_swept_slice_by_slice() {
     assert_eq!((first.looked_at, first.rebuilt.len()), (SLICE, 0));
     let second = world.store.sweep("sweeper", "pending", SLICE).await.unwrap();
     assert_eq!((second.looked_at, second.rebuilt), (10, vec![(last, Stage::Queued)]));
+}
+
+#[tokio::test]
+async fn an_emptied_redis_has_no_chores_and_nobody_is_refused_the_turn_for_it() {
+    let (_redis, world) = support::start().await;
+    world.checking().await;
+    let _: () = world.raw(&mut redis::cmd("FLUSHALL")).await;
+    for _ in 0..2 {
+        let chores = world.store.chores("a", Duration::ZERO).await.unwrap().expect("our turn");
+        assert!(!chores.silent && chores.next_due.is_none() && chores.gates.is_empty());
+        // The stream is there with the first job, its group only once a relayer makes sure of it.
+        let _: String =
+            world.raw(redis::cmd("XADD").arg(world.key("jobs")).arg("*").arg("job").arg("x")).await;
+    }
+    let _: () = world.raw(redis::cmd("DEL").arg(world.key("jobs"))).await;
+    let _: () = world.raw(redis::cmd("SET").arg(world.key("jobs")).arg("no stream")).await;
+    assert!(world.store.chores("a", Duration::ZERO).await.is_err(), "any other error is told");
 }

@@ -152,10 +152,10 @@ async fn jobs_are_found_by_the_transaction_that_was_to_settle_them() {
     }
     let nonce = world.sign(&held[..4]).await;
     let hash = world.store.tx(SIGNER, nonce).await.unwrap().unwrap().attempts[0].hash;
-    let (mut found, mut cursor, mut pages) = (Vec::new(), None::<String>, 0);
+    let (mut found, mut cursor, mut pages) = (Vec::new(), None, 0);
     let filter = JobFilter { tx: Some(hash), ..Default::default() };
     loop {
-        let page = world.store.jobs(&filter, cursor.as_deref(), 2).await.unwrap();
+        let page = world.store.jobs(&filter, cursor.as_ref(), 2).await.unwrap();
         found.extend(page.jobs.iter().map(|job| job.id));
         pages += 1;
         match page.next {

@@ -53,7 +53,8 @@ pub fn parked_for(reason: impl Into<String>) -> Failure {
     Failure::new(FailureClass::GateClosed, reason)
 }
 
-/// How often a gate whose condition cannot be read, or has not grown, is opened for a try.
+/// How often a gate whose condition cannot be read, or has not grown, is opened for a try. Where it closes again at once, it
+/// is shown as closed since it closed first (`gate_close.lua`).
 pub const TRY_EVERY_BLOCKS: u64 = 30;
 
 /// Whether a gate that closed at `level` and `block` may open now.

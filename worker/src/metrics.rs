@@ -76,7 +76,7 @@ pub struct ByEvent {
 }
 
 type FloatGauge = Gauge<f64, AtomicU64>;
-type IntGauge = Gauge<i64, AtomicI64>;
+pub type IntGauge = Gauge<i64, AtomicI64>;
 
 /// A histogram of seconds, from 5 ms to 164 s.
 fn seconds() -> Histogram {
@@ -158,6 +158,7 @@ metrics! {
     signer_balance: [FloatGauge] = "signer_balance_ether", "Gas money of the signer";
     payout_funds: [Family<ByToken, FloatGauge>] = "payout_funds_tokens", "What the payout contract can spend, in whole tokens";
     gate_closed: [Family<ByGate, IntGauge>] = "gate_closed", "1 for each gate that is closed";
+    gate_since: [Family<ByGate, FloatGauge>] = "gate_closed_since_timestamp" in Seconds, "Unix time since which each closed gate is closed; openings for a try do not count";
     gate_parked: [Family<ByGate, IntGauge>] = "gate_parked", "Jobs parked under each closed gate";
     synced: [IntGauge] = "synced", "1 while this Redis process is synced with the chain";
     durable: [IntGauge] = "durable", "1 while Redis is as durable as DURABILITY asks";

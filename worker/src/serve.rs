@@ -9,7 +9,7 @@ use poem::{EndpointExt, IntoResponse, Response, Route, Server, get, handler};
 use shared::store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics::Metrics;
+use crate::metrics::{IntGauge, Metrics};
 
 struct Served {
     store: Store,
@@ -41,22 +41,34 @@ pub async fn serve(
 
 #[handler]
 async fn show_metrics(Data(served): Data<&Arc<Served>>) -> Response {
-    if let Err(error) = look_at_the_lane(&served.store, &served.metrics).await {
-        tracing::warn!(%error, "metrics without what only Redis knows");
+    for (what, error) in look_at_the_lane(&served.store, &served.metrics).await {
+        tracing::warn!(what, %error, "metrics as they were: Redis does not tell");
     }
     let kind = "text/plain; version=0.0.4; charset=utf-8";
     served.metrics.encode().with_content_type(kind).into_response()
 }
 
-/// The gauges that are read at the scrape, so that they are the same whichever relayer is asked.
-async fn look_at_the_lane(store: &Store, metrics: &Metrics) -> Result<(), StoreError> {
-    metrics.set_stats(&store.stats().await?);
-    let holder = store.lease_holder().await?;
-    metrics.set_holder(holder.as_ref().map(|(value, _)| value.as_str()));
-    metrics.set_gates(&store.closed_gates().await?);
-    metrics.synced.set(i64::from(store.sync_state().await?.synced));
-    metrics.durable.set(i64::from(store.check_durability().await?.is_empty()));
-    Ok(())
+/// The gauges that are read at the scrape, so that they are the same whichever relayer is asked. Each look is its own: what
+/// one record that cannot be read keeps from being told is no reason to show anything else as it was. Returns what failed.
+async fn look_at_the_lane(store: &Store, metrics: &Metrics) -> Vec<(&'static str, StoreError)> {
+    let (stats, holder, gates, sync, durability) = tokio::join!(
+        store.stats(),
+        store.lease_holder(),
+        store.closed_gates(),
+        store.sync_state(),
+        store.check_durability(),
+    );
+    let set = |gauge: &IntGauge, holds: bool| {
+        gauge.set(i64::from(holds));
+    };
+    let looks = [
+        ("stats", stats.map(|stats| metrics.set_stats(&stats))),
+        ("lease", holder.map(|held| metrics.set_holder(held.as_ref().map(|(value, _)| value.as_str())))),
+        ("gates", gates.map(|gates| metrics.set_gates(&gates))),
+        ("synced", sync.map(|state| set(&metrics.synced, state.synced))),
+        ("durable", durability.map(|problems| set(&metrics.durable, problems.is_empty()))),
+    ];
+    looks.into_iter().filter_map(|(what, look)| look.err().map(|error| (what, error))).collect()
 }
 
 #[handler]

@@ -62,7 +62,7 @@ pub(crate) struct GateView {
     pub(crate) reason: String,
     /// Who closed it.
     pub(crate) by: String,
-    /// Since when, in unix milliseconds.
+    /// Since when, in unix milliseconds. A relayer's opening that did not last two minutes, for a try, does not count.
     pub(crate) since: u64,
     /// How many jobs wait for it: those parked under it, and under a gate of the signer those that are checked.
     pub(crate) parked: u64,

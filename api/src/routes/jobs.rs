@@ -6,7 +6,7 @@ use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, OpenApi};
 use shared::ids::{Hash32, JobId};
 use shared::job::{FailureClass, Kind};
-use shared::store::{Cancelled, JobFilter, Retried};
+use shared::store::{Cancelled, JobCursor, JobFilter, Retried};
 
 use super::Tag;
 use super::payments::parse_payment;
@@ -36,7 +36,8 @@ impl Jobs {
     /// List jobs
     ///
     /// Filters combine with "and". Pages may be short, even empty, while `next` is given: one call looks at a bounded
-    /// number of jobs.
+    /// number of jobs. A page begins where the one before ended, whatever left the list meanwhile; a job that changes moves
+    /// to the front.
     #[oai(path = "/api/jobs", method = "get", operation_id = "list_jobs")]
     #[allow(clippy::too_many_arguments, reason = "one argument per query parameter")]
     async fn list(
@@ -75,12 +76,13 @@ impl Jobs {
             changed_from: changed_from.0,
             changed_to: changed_to.0,
         };
-        if let Some(cursor) = cursor.0.as_deref() {
-            check_cursor(cursor)?;
-        }
+        let cursor = cursor.0.as_deref().map(parse_cursor).transpose()?;
         let limit = usize::try_from(limit.0.unwrap_or(LIMIT)).unwrap_or(1);
-        let page = app.store.jobs(&filter, cursor.0.as_deref(), limit).await?;
-        Ok(Json(JobPageView { jobs: page.jobs.iter().map(JobView::from).collect(), next: page.next }))
+        let page = app.store.jobs(&filter, cursor.as_ref(), limit).await?;
+        Ok(Json(JobPageView {
+            jobs: page.jobs.iter().map(JobView::from).collect(),
+            next: page.next.map(|next| next.to_string()),
+        }))
     }
 
     /// Read a job
@@ -206,13 +208,6 @@ fn parse_class(text: &str) -> Result<FailureClass, Problem> {
     })
 }
 
-/// Cursors are the store's; here only their form is checked, so that a mangled one is refused and not read as the start.
-fn check_cursor(text: &str) -> Result<(), Problem> {
-    let number = |part: &str| (1..=9).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
-    if text.split_once('.').is_some_and(|(state, offset)| number(state) && number(offset)) {
-        return Ok(());
-    }
-    Err(Problem::new(Code::InvalidValue, "not a cursor: give `next` of the page before")
-        .at("cursor")
-        .value(text))
+fn parse_cursor(text: &str) -> Result<JobCursor, Problem> {
+    text.parse().map_err(|error| Problem::id(&error, "cursor", text))
 }

@@ -197,6 +197,32 @@ async fn a_gap_is_told_before_what_is_left() {
     assert_eq!(stream.ids(2).await, before[before.len() - 2..], "no gap where nothing is gone");
 }
 
+#[tokio::test]
+async fn what_is_trimmed_before_the_servers_own_reader_sees_it_is_told() {
+    let server = Server::start().await;
+    let mut stream = Stream::open(server.get("/api/events")).await;
+    happen(&server, 0, 1).await;
+    let seen = stream.event().await.id().to_owned();
+    // In one script, so that no reader is quick enough.
+    let burst = "for n = 1, 100 do redis.call('XADD', KEYS[1], '*', 'at', 1, 'type', 'job', 'event', 'test') end \
+         return redis.call('XTRIM', KEYS[1], 'MAXLEN', ARGV[1])";
+    for left in ["5", "80"] {
+        let before = all(&server).await.pop().unwrap();
+        server.redis_cli(&["EVAL", burst, "1", "ail:{main}:events", left]);
+        let gap = Frame::Event {
+            id: None,
+            event: "gap".into(),
+            data: json!({"type": "gap", "event": "lost", "detail": {"after": before}}),
+        };
+        assert_eq!(stream.event().await, gap);
+        let kept = all(&server).await;
+        assert_eq!(stream.ids(kept.len()).await, kept);
+        assert!(!kept.contains(&seen));
+    }
+    happen(&server, 1000, 1).await;
+    assert_eq!(stream.event().await.id(), all(&server).await.last().unwrap(), "and goes on");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_reads_slowly_is_told_what_it_missed() {
     const COUNT: usize = 20_000;

@@ -137,6 +137,7 @@ async fn filters_combine() {
         ("error_class=bad_luck", "error_class", "bad_luck"),
         ("cursor=12", "cursor", "12"),
         ("cursor=a.b", "cursor", "a.b"),
+        ("cursor=0.50", "cursor", "0.50"),
         ("payment=Pay:1", "payment", "Pay:1"),
         ("payment=0x12", "payment", "0x12"),
         ("limit=0", "limit", "0"),

@@ -21,8 +21,19 @@ const UNAVAILABLE: u8 = 69;
 /// In front of an answer, and in front of the exit code behind it: what no answer contains.
 const ANSWER: char = '\u{1e}';
 const STATUS: char = '\u{1f}';
-/// The page's commands as typed, but an error reply is an error, and the password in the URL is nobody's surprise.
-const PRELUDE: &str = "redis-cli() { command redis-cli -e --no-auth-warning \"$@\"; }\nset -o pipefail\n";
+/// In front of the page's commands: an error reply is an error, and a login in the URL, as the programs take it, goes where
+/// no other process can read it, as the page wants it. Done by the shell itself, in no command's arguments.
+const PRELUDE: &str = r#"
+redis-cli() { command redis-cli -e "$@"; }
+set -o pipefail
+decoded() { local text="${1//\\/\\\\}"; printf '%b' "${text//%/\\x}"; }
+if [[ "${REDIS_URL-}" == *://*@* ]]; then
+  login="${REDIS_URL#*://}" login="${login%@*}"
+  REDIS_URL="${REDIS_URL%%://*}://${REDIS_URL##*@}"
+  [[ -z "${login%%:*}" ]] || export REDIS_USER="$(decoded "${login%%:*}")"
+  [[ "$login" != *:* ]] || export REDISCLI_AUTH="$(decoded "${login#*:}")"
+fi
+"#;
 
 /// What the command line says.
 #[derive(Debug, Clone, clap::Args)]
@@ -228,6 +239,19 @@ mod tests {
         let answers = ask(&blocks(page), &[]).await.unwrap();
         assert_eq!(answers.len(), 1);
         assert_eq!((answers[0].text.as_str(), answers[0].status), ("gone\n", 1));
+    }
+
+    #[tokio::test]
+    async fn a_login_in_the_url_stands_on_no_command_line() {
+        let page = "## Begin\n\n```sh\necho \"$REDIS_URL ${REDIS_USER-none} ${REDISCLI_AUTH-none}\"\n```\n";
+        for (url, shown) in [
+            ("redis://operator:s%2Fc%25r%5Ct@host:6379/", r"redis://host:6379/ operator s/c%r\t"),
+            ("rediss://:p:w@host/1", "rediss://host/1 none p:w"),
+            ("redis://host:6379/", "redis://host:6379/ none none"),
+        ] {
+            let answers = ask(&blocks(page), &[("REDIS_URL", url.to_owned())]).await.unwrap();
+            assert_eq!(answers[0].text.trim(), shown);
+        }
     }
 
     #[test]

@@ -54,7 +54,8 @@ impl Production {
     /// What `redis-cli` prints as `user`; errors of Redis included.
     async fn cli(&self, user: &str, arguments: &[&str]) -> Result<String> {
         let mut command = tokio::process::Command::new("redis-cli");
-        command.args(["--no-auth-warning", "-u", &self.url(user)]).args(arguments).stdin(Stdio::null());
+        command.args(["-p", &self.port.to_string(), "--user", user]).args(arguments).stdin(Stdio::null());
+        command.env("REDISCLI_AUTH", password(user));
         let output = command.kill_on_drop(true).output().await.context("run redis-cli")?;
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use kit::world::World;
 use kit::world::process::until;
 use support::{LIMIT, pay, quick, registered};
 
@@ -101,6 +102,37 @@ async fn failures_are_counted_by_class_and_attempts_only_where_charged() -> Resu
     ensure!(value(&text, &format!("ail_job_failures_total{{class=\"{class}\""))? >= 1.0, "{text}");
     ensure!(value(&text, "ail_jobs{state=\"failed\"")? == 1.0, "{text}");
     ensure!(failed["attempts"] == value(&text, "ail_job_attempts_total")? as u64, "{failed:#}\n{text}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_hides_no_other_figure() -> Result<()> {
+    let world = quick().start().await?;
+    let relayer = &world.relayers[0];
+    let text = relayer.metrics().await?;
+    ensure!(value(&text, "ail_durable")? == 1.0 && value(&text, "ail_synced")? == 1.0, "{text}");
+    // What is looked at before it cannot be read, and what comes after it changes.
+    world.redis.cli(&["HSET", &world.key("gate"), "lane:chain", "garbage"]).await?;
+    world.redis.cli(&["CONFIG", "SET", "appendfsync", "everysec"]).await?;
+    let text = relayer.metrics().await?;
+    ensure!(value(&text, "ail_durable")? == 0.0, "{text}");
+    world.redis.cli(&["CONFIG", "SET", "appendfsync", "always"]).await?;
+    world.redis.cli(&["HDEL", &world.key("gate"), "lane:chain"]).await?;
+    a_pause_shows_since_when(&world).await
+}
+
+/// A pause shows since when, in seconds, and is gone when it is over.
+async fn a_pause_shows_since_when(world: &World) -> Result<()> {
+    let (client, relayer) = (world.client()?, &world.relayers[0]);
+    client.pause("signing", "test").await?.expect(&[200])?;
+    let text = relayer.metrics().await?;
+    promtool(&text)?;
+    let since = value(&text, "ail_gate_closed_since_timestamp_seconds{gate=\"signing\"")?;
+    let now: f64 = world.redis.cli(&["TIME"]).await?.lines().next().context("TIME")?.parse()?;
+    ensure!((now - 60.0..=now + 1.0).contains(&since), "since {since}, now {now}");
+    client.resume("signing", "test").await?.expect(&[200])?;
+    let text = relayer.metrics().await?;
+    ensure!(!text.contains("gate=\"signing\""), "{text}");
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::codec::{self, Record};
 use super::error::StoreError;
-use super::listing::{JobFilter, SCAN};
+use super::listing::SCAN;
 use super::{SLICE, Store};
 use crate::ids::{BlockNumber, ExternalId, Hash32, JobId, PaymentId, Source, Wallet};
 use crate::job::{Job, Payload, PayoutMode};
@@ -117,17 +117,19 @@ impl Store {
         let mut view = recorded(&Record { key: &key, fields: &fields })?;
         view.owed = self.owed_by(referrer).await?;
         let index = self.keys.jobs_of_wallet(referrer);
-        let mut offset = 0;
+        let (mut behind, mut looked_at) = (None, 0);
         loop {
-            let ids = self.index_slice(&index, false, &JobFilter::default(), offset).await?;
+            let places = self.index_slice(&index, (None, None), behind).await?;
+            let ids: Vec<JobId> = places.iter().map(|(job, _)| *job).collect();
             for job in self.load(&ids).await?.into_iter().flatten() {
                 view.count(referrer, job);
             }
-            offset += ids.len();
-            if ids.len() < SLICE {
+            looked_at += places.len();
+            behind = places.last().copied();
+            if places.len() < SLICE {
                 break;
             }
-            if offset >= SCAN {
+            if looked_at >= SCAN {
                 view.truncated = true;
                 break;
             }

@@ -1,7 +1,8 @@
 //! The live feed: the capped stream of everything that moved, for people who watch. Nothing is decided on it.
 //!
 //! A reader never has to guess whether it missed something: [`Store::events_after`] says when entries after the one it
-//! saw last are gone, and [`FeedWatch::next`] says after which entry its answer begins.
+//! saw last are gone, and [`FeedWatch::next`] says which entry its answer follows,
+//! and whether others between the two are gone.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -72,6 +73,17 @@ pub struct FeedSlice {
     pub more: bool,
 }
 
+/// What a watch brings.
+#[derive(Debug, Clone)]
+pub struct Heard {
+    /// The entry that a watch saw last, which `events` follow.
+    pub after: EventId,
+    /// Entries between `after` and the first of `events` may be gone: the watch was slower than the feed is trimmed.
+    pub gap: bool,
+    /// None when the wait was in vain.
+    pub events: Vec<FeedEvent>,
+}
+
 /// What a stream says of itself.
 #[derive(Debug, Clone, Copy)]
 struct Bounds {
@@ -96,6 +108,15 @@ fn is_gap(after: EventId, bounds: &Bounds) -> bool {
 impl Store {
     /// The feed after `after`; with `None`, nothing but where it ends now.
     pub async fn events_after(&self, after: Option<EventId>) -> Result<FeedSlice, StoreError> {
+        let (bounds, events) = self.read_feed(after).await?;
+        let gap = after.is_some_and(|after| is_gap(after, &bounds));
+        let end = after.filter(|after| *after <= bounds.last).unwrap_or(bounds.last);
+        let last = events.last().map_or(end, |event| event.id);
+        Ok(FeedSlice { gap, last, more: events.len() == COUNT, events })
+    }
+
+    /// What the feed says of itself, and a slice of it after `after`; with `None` no entries.
+    async fn read_feed(&self, after: Option<EventId>) -> Result<(Bounds, Vec<FeedEvent>), StoreError> {
         let from = after.map(|id| id.to_string()).unwrap_or_default();
         let rows: Vec<Vec<String>> =
             self.look(&script::EVENTS_AFTER, Args::new().arg(from).arg(COUNT)).await?;
@@ -118,31 +139,33 @@ impl Store {
             let (id, fields) = row.split_first().ok_or_else(unknown)?;
             event(&key, id, fields.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())))
         });
-        let events: Vec<FeedEvent> = events.collect::<Result<_, _>>()?;
-        let gap = after.is_some_and(|after| is_gap(after, &bounds));
-        let end = after.filter(|after| *after <= bounds.last).unwrap_or(bounds.last);
-        let last = events.last().map_or(end, |event| event.id);
-        Ok(FeedSlice { gap, last, more: events.len() == COUNT, events })
+        let events = events.collect::<Result<_, _>>()?;
+        Ok((bounds, events))
     }
 
     /// A watch on the feed, from now on.
     pub async fn watch_events(&self) -> Result<FeedWatch, StoreError> {
         let key = self.keys.events();
         let last = self.newest_entry("watch events", &key).await?;
-        Ok(FeedWatch { connection: self.blocking("watch events").await?, key, last })
+        let connection = self.blocking("watch events").await?;
+        Ok(FeedWatch { store: self.clone(), connection, key, last })
     }
 }
 
 /// Waits for new entries, on a connection of its own.
 pub struct FeedWatch {
+    store: Store,
     connection: MultiplexedConnection,
     key: String,
     last: String,
 }
 
 impl FeedWatch {
-    /// Waits up to `patience` for entries; none when it is over. With them, the entry that they follow.
-    pub async fn next(&mut self, patience: Duration) -> Result<(EventId, Vec<FeedEvent>), StoreError> {
+    /// Waits up to `patience` for entries.
+    ///
+    /// `XREAD` after an entry that was trimmed begins at the oldest that is left, and does not say so. So the feed is asked
+    /// afterwards: where the entry seen last, or one later, is still the oldest, nothing between was gone a moment before.
+    pub async fn next(&mut self, patience: Duration) -> Result<Heard, StoreError> {
         let after = codec::parse(&self.key, "id", &self.last, "an event id")?;
         let entries =
             read_entries(&mut self.connection, &self.key, &self.last, COUNT, patience, "watch events")
@@ -154,7 +177,9 @@ impl FeedWatch {
             let text = |value: &redis::Value| redis::from_redis_value_ref(value).unwrap_or_default();
             event(&self.key, &entry.id, entry.map.iter().map(|(name, value)| (name.clone(), text(value))))
         });
-        Ok((after, events.collect::<Result<_, _>>()?))
+        let events: Vec<FeedEvent> = events.collect::<Result<_, _>>()?;
+        let gap = !events.is_empty() && is_gap(after, &self.store.read_feed(None).await?.0);
+        Ok(Heard { after, gap, events })
     }
 }
 

@@ -2,6 +2,7 @@
 //! never charged. The two switches of operators, intake and signing, are gates as well.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -21,6 +22,8 @@ pub const RECONCILE: &str = "lane:reconcile";
 pub const GAS_MONEY: &str = "lane:gas_money";
 /// The base fee is above the configured cap.
 pub const BASE_FEE: &str = "lane:base_fee";
+/// A gate that closes again within this after a relayer opened it has not been open: it was opened for a try, or in vain.
+const RELAPSE: Duration = Duration::from_secs(120);
 /// Gates that keep the signer from giving out nonces. What waits for them stays checked.
 const SIGNER_GATES: [&str; 4] = [SIGNING, RECONCILE, GAS_MONEY, BASE_FEE];
 
@@ -30,7 +33,8 @@ pub struct ClosedGate {
     pub gate: String,
     pub reason: String,
     pub by: String,
-    /// Unix milliseconds of the Redis clock.
+    /// Since when, in unix milliseconds of the Redis clock. An opening that did not last two minutes does not count, unless
+    /// an operator was at it.
     pub since: u64,
     /// How many jobs wait for it: those parked under it, and under a gate of the signer those that are checked.
     pub parked: u64,
@@ -55,11 +59,18 @@ struct Telling<'a> {
     block: Option<BlockNumber>,
 }
 
+impl Telling<'_> {
+    fn args(&self, gate: &str) -> Args {
+        let block = self.block.map(|block| block.to_string()).unwrap_or_default();
+        Args::new().arg(gate).arg(self.reason).arg(self.by).arg(u8::from(self.operator)).arg(block)
+    }
+}
+
 impl Store {
     /// Closes a gate; `true` when it was open.
     pub async fn close_gate(&self, gate: &str, reason: &str, by: &str) -> Result<bool, StoreError> {
         let telling = Telling { reason, by, operator: false, block: None };
-        self.gate_script(&script::GATE_CLOSE, gate, telling).await
+        self.close(gate, telling).await
     }
 
     /// As [`Store::close_gate`], for a condition seen in `block`; changes nothing when a later block opened the gate.
@@ -71,13 +82,13 @@ impl Store {
         block: BlockNumber,
     ) -> Result<bool, StoreError> {
         let telling = Telling { reason, by, operator: false, block: Some(block) };
-        self.gate_script(&script::GATE_CLOSE, gate, telling).await
+        self.close(gate, telling).await
     }
 
     /// Opens a gate; `true` when it was closed. The jobs under it are then released by [`Store::release_parked`].
     pub async fn open_gate(&self, gate: &str, reason: &str, by: &str) -> Result<bool, StoreError> {
         let telling = Telling { reason, by, operator: false, block: None };
-        self.gate_script(&script::GATE_OPEN, gate, telling).await
+        self.open(gate, telling).await
     }
 
     /// As [`Store::open_gate`], for a condition that is over in `block`.
@@ -89,32 +100,38 @@ impl Store {
         block: BlockNumber,
     ) -> Result<bool, StoreError> {
         let telling = Telling { reason, by, operator: false, block: Some(block) };
-        self.gate_script(&script::GATE_OPEN, gate, telling).await
+        self.open(gate, telling).await
     }
 
     /// An operator stops intake or signing. Audited, and survives restarts.
     pub async fn pause(&self, what: &'static str, reason: &str, actor: &str) -> Result<bool, StoreError> {
         let telling = Telling { reason, by: actor, operator: true, block: None };
-        self.gate_script(&script::GATE_CLOSE, what, telling).await
+        self.close(what, telling).await
     }
 
     /// An operator lets intake or signing go on. Audited.
     pub async fn resume(&self, what: &'static str, reason: &str, actor: &str) -> Result<bool, StoreError> {
         let telling = Telling { reason, by: actor, operator: true, block: None };
-        self.gate_script(&script::GATE_OPEN, what, telling).await
+        self.open(what, telling).await
+    }
+
+    async fn close(&self, gate: &str, telling: Telling<'_>) -> Result<bool, StoreError> {
+        let args = telling.args(gate).arg(RELAPSE.as_millis());
+        self.gate_script(&script::GATE_CLOSE, args, telling.operator).await
+    }
+
+    async fn open(&self, gate: &str, telling: Telling<'_>) -> Result<bool, StoreError> {
+        self.gate_script(&script::GATE_OPEN, telling.args(gate), telling.operator).await
     }
 
     async fn gate_script(
         &self,
         script: &script::Script,
-        gate: &str,
-        telling: Telling<'_>,
+        args: Args,
+        operator: bool,
     ) -> Result<bool, StoreError> {
-        let block = telling.block.map(|block| block.to_string()).unwrap_or_default();
-        let args = Args::new().arg(gate).arg(telling.reason).arg(telling.by);
-        let args = args.arg(u8::from(telling.operator)).arg(block);
         // What the chain shows is seen again; only an operator's word must outlive the server.
-        let changed: i64 = match telling.operator {
+        let changed: i64 = match operator {
             true => self.run_durably(script, args).await?,
             false => self.run(script, args).await?,
         };

@@ -1,11 +1,14 @@
 //! Lists of jobs for people: filtered, paged, bounded in work per call, never on the hot path.
 
 use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
 
 use super::codec;
 use super::error::StoreError;
+use super::script::{self, Args};
 use super::{SLICE, Store};
-use crate::ids::{Hash32, JobId, PaymentId, Wallet};
+use crate::ids::{Hash32, IdError, JobId, PaymentId, Wallet};
 use crate::job::{FailureClass, Job, Kind, Payload};
 use crate::job_state::Stage;
 
@@ -25,32 +28,73 @@ pub struct JobFilter {
     pub changed_to: Option<u64>,
 }
 
+/// Where a page begins: behind one job of one index, at the score that it had there. Not a number of jobs to skip: those
+/// that leave the index between two pages, because somebody retries them, would make the next page skip as many others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JobCursor {
+    /// Which of the indexes that the filter asks for.
+    index: usize,
+    score: u64,
+    job: JobId,
+}
+
+/// Scores are milliseconds, which Redis keeps exactly up to here.
+const MAX_SCORE: u64 = 1 << 53;
+
+impl FromStr for JobCursor {
+    type Err = IdError;
+    /// `<index>.<score>.<job>`.
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let number = |part: Option<&str>| {
+            part.filter(|part| part.bytes().all(|b| b.is_ascii_digit()))
+                .and_then(|part| part.parse::<u64>().ok())
+        };
+        let mut parts = text.splitn(3, '.');
+        let index = number(parts.next()).and_then(|index| usize::try_from(index).ok());
+        let index = index.filter(|index| *index < Stage::STATES.len());
+        let score = number(parts.next()).filter(|score| *score <= MAX_SCORE);
+        let job = parts.next().and_then(|job| job.parse().ok());
+        let place = index.zip(score).zip(job);
+        place.map(|((index, score), job)| Self { index, score, job }).ok_or_else(|| IdError::Malformed {
+            what: "cursor",
+            value: text.chars().take(80).collect(),
+            expected: "`next` of the page before",
+        })
+    }
+}
+
+impl fmt::Display for JobCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.index, self.score, self.job)
+    }
+}
+
 /// One page, newest change first.
 #[derive(Debug)]
 pub struct JobPage {
     pub jobs: Vec<Job>,
     /// Where the next page begins; `None` on the last page. A page may be short, or empty, and still have a next one:
     /// a call looks at a bounded number of jobs.
-    pub next: Option<String>,
+    pub next: Option<JobCursor>,
 }
 
 /// The most jobs one call looks at.
 pub(super) const SCAN: usize = 4096;
 
+/// A job in an index, at its score.
+pub(super) type Place = (JobId, u64);
+
 impl Store {
-    /// One page of jobs. `cursor` comes from the page before.
+    /// One page of jobs. `cursor` comes from the page before, with the same filter.
     pub async fn jobs(
         &self,
         filter: &JobFilter,
-        cursor: Option<&str>,
+        cursor: Option<&JobCursor>,
         limit: usize,
     ) -> Result<JobPage, StoreError> {
-        let (mut offset_state, mut offset) = match cursor.and_then(|cursor| cursor.split_once('.')) {
-            Some((state, offset)) => (state.parse().unwrap_or(0), offset.parse().unwrap_or(0)),
-            None => (0, 0),
-        };
         if let Some(hash) = filter.tx {
-            return self.jobs_in(&self.jobs_of_tx(hash).await?, filter, offset, limit).await;
+            let ids = self.jobs_of_tx(hash).await?;
+            return self.jobs_in(&ids, filter, cursor.map(|cursor| cursor.job), limit).await;
         }
         if let Some(payment) = filter.payment {
             let job = self.payment(payment).await?.and_then(|payment| payment.job);
@@ -65,46 +109,53 @@ impl Store {
         }
         let indexes = self.indexes(filter);
         let (mut jobs, mut looked_at) = (Vec::new(), 0);
-        while let Some((index, by_change)) = indexes.get(offset_state) {
-            let ids = self.index_slice(index, *by_change, filter, offset).await?;
-            for (seen, job) in self.load(&ids).await?.into_iter().enumerate() {
-                if let Some(job) = job.filter(|job| matches(filter, job)) {
-                    jobs.push(job);
+        let mut at = cursor.map_or(0, |cursor| cursor.index);
+        let mut behind = cursor.map(|cursor| (cursor.job, cursor.score));
+        while let Some((index, by_change)) = indexes.get(at) {
+            let times = if *by_change { (filter.changed_from, filter.changed_to) } else { (None, None) };
+            let places = self.index_slice(index, times, behind).await?;
+            let ids: Vec<JobId> = places.iter().map(|(job, _)| *job).collect();
+            for (found, (job, score)) in self.load(&ids).await?.into_iter().zip(&places) {
+                if let Some(found) = found.filter(|found| matches(filter, found)) {
+                    jobs.push(found);
                     if jobs.len() == limit {
-                        return Ok(JobPage {
-                            jobs,
-                            next: Some(format!("{offset_state}.{}", offset + seen + 1)),
-                        });
+                        let next = JobCursor { index: at, score: *score, job: *job };
+                        return Ok(JobPage { jobs, next: Some(next) });
                     }
                 }
             }
-            looked_at += ids.len();
-            offset += ids.len();
-            if ids.len() < SLICE {
-                (offset_state, offset) = (offset_state + 1, 0);
-            } else if looked_at >= SCAN {
-                return Ok(JobPage { jobs, next: Some(format!("{offset_state}.{offset}")) });
+            looked_at += places.len();
+            behind = places.last().copied();
+            match behind.filter(|_| places.len() == SLICE) {
+                None => (at, behind) = (at + 1, None),
+                Some((job, score)) if looked_at >= SCAN => {
+                    return Ok(JobPage { jobs, next: Some(JobCursor { index: at, score, job }) });
+                }
+                Some(_) => {}
             }
         }
         Ok(JobPage { jobs, next: None })
     }
 
-    /// One page of the jobs among `ids`, which are as many as a transaction holds.
+    /// One page of the jobs among `ids`, which are as many as a transaction holds, and always the same.
     async fn jobs_in(
         &self,
         ids: &[JobId],
         filter: &JobFilter,
-        offset: usize,
+        behind: Option<JobId>,
         limit: usize,
     ) -> Result<JobPage, StoreError> {
-        let mut page = JobPage { jobs: Vec::new(), next: None };
-        for (seen, job) in self.load(ids).await?.into_iter().enumerate().skip(offset) {
+        let seen = behind.and_then(|job| ids.iter().position(|id| *id == job)).map_or(0, |at| at + 1);
+        let ids = &ids[seen..];
+        let (mut page, mut last) = (JobPage { jobs: Vec::new(), next: None }, None);
+        for (id, job) in ids.iter().zip(self.load(ids).await?) {
             let Some(job) = job.filter(|job| matches(filter, job)) else { continue };
             if page.jobs.len() == limit {
-                page.next = Some(format!("0.{seen}"));
+                page.next = last.map(|job| JobCursor { index: 0, score: 0, job });
                 break;
             }
             page.jobs.push(job);
+            last = Some(*id);
         }
         Ok(page)
     }
@@ -119,20 +170,23 @@ impl Store {
         states.map(|state| (self.keys.by_state(state), true)).collect()
     }
 
+    /// A slice of an index behind one place in it, or from its newest on, within the times given, both inclusive.
     pub(super) async fn index_slice(
         &self,
         index: &str,
-        by_change: bool,
-        filter: &JobFilter,
-        offset: usize,
-    ) -> Result<Vec<JobId>, StoreError> {
-        let bound =
-            |time: Option<u64>, or: &str| time.filter(|_| by_change).map_or(or.to_owned(), |t| t.to_string());
-        let mut command = redis::cmd("ZREVRANGEBYSCORE");
-        command.arg(index).arg(bound(filter.changed_to, "+inf")).arg(bound(filter.changed_from, "-inf"));
-        command.arg("LIMIT").arg(offset).arg(SLICE);
-        let ids: Vec<String> = self.read("list jobs", &command).await?;
-        ids.iter().map(|id| codec::parse(index, "member", id, "a job id")).collect()
+        (from, to): (Option<u64>, Option<u64>),
+        behind: Option<Place>,
+    ) -> Result<Vec<Place>, StoreError> {
+        let bound = |time: Option<u64>, or: &str| time.map_or(or.to_owned(), |time| time.to_string());
+        // A place above the latest time is above everything that is asked for.
+        let behind = behind.filter(|(_, score)| to.is_none_or(|to| *score <= to));
+        let args = match behind {
+            Some((job, score)) => Args::new().arg(index).arg(score).arg(job),
+            None => Args::new().arg(index).arg(bound(to, "+inf")).arg(""),
+        };
+        let args = args.arg(bound(from, "-inf")).arg(SLICE);
+        let found: Vec<(String, u64)> = self.look(&script::INDEX_SLICE, args).await?;
+        found.iter().map(|(id, score)| Ok((codec::parse(index, "member", id, "a job id")?, *score))).collect()
     }
 
     pub(super) async fn load(&self, ids: &[JobId]) -> Result<Vec<Option<Job>>, StoreError> {
@@ -162,4 +216,30 @@ fn matches(filter: &JobFilter, job: &Job) -> bool {
         && filter.error_class.is_none_or(|class| job.last_failure.as_ref().is_some_and(|f| f.class == class))
         && filter.changed_from.is_none_or(|from| job.updated_at >= from)
         && filter.changed_to.is_none_or(|to| job.updated_at <= to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_read_as_it_is_written_and_nothing_else_is_one() {
+        let text = "5.1767225600000.01KDVB6S00ABCDEFGHJKMNPQRS";
+        assert_eq!(text.parse::<JobCursor>().unwrap().to_string(), text);
+        for text in [
+            "",
+            "12",
+            "a.b",
+            "0.50",
+            "6.1.01KDVB6S00ABCDEFGHJKMNPQRS",
+            "+1.1.01KDVB6S00ABCDEFGHJKMNPQRS",
+            ".1.01KDVB6S00ABCDEFGHJKMNPQRS",
+            "0.-1.01KDVB6S00ABCDEFGHJKMNPQRS",
+            "0.9007199254740993.01KDVB6S00ABCDEFGHJKMNPQRS",
+            "0.1.01KDVB6S00ABCDEFGHJKMNPQRS.1",
+            "0.1.",
+        ] {
+            assert!(text.parse::<JobCursor>().is_err(), "{text}");
+        }
+    }
 }

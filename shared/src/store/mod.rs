@@ -35,7 +35,7 @@ pub use accounts::{AffiliateView, PaymentView, ReferralView};
 pub use codec::{Brief, TimelineEntry};
 pub use durability::{Durability, DurabilityProblem};
 pub use error::StoreError;
-pub use feed::{EventId, FeedEvent, FeedSlice, FeedWatch};
+pub use feed::{EventId, FeedEvent, FeedSlice, FeedWatch, Heard};
 pub use fleet::{
     ALIVE_WITHIN, ConsumerView, Fleet, HEARTBEAT_EVERY, Heartbeat, LeaseView, QueueView, REMEMBERED_FOR,
     RelayerView, SignerView,
@@ -46,7 +46,7 @@ pub use jobs::{Cancelled, Departure, Exit, Retried, SettledJob};
 pub use journal::{FinishedJob, JournalOutcome, Journaled, NewTx};
 pub use keys::Lane;
 pub use lease::{Acquisition, Fence, LeaseWatch};
-pub use listing::{JobFilter, JobPage};
+pub use listing::{JobCursor, JobFilter, JobPage};
 pub use recovery::{Chores, MOST_REDELIVERIES, Reclaimed, Swept};
 pub use refunds::{Refund, RefundOutcome, Refunded};
 pub use retention::{Removed, Retention};

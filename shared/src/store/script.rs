@@ -83,6 +83,7 @@ scripts! {
     HAND_BACK = "hand_back";
     HEARTBEAT = "heartbeat";
     INCLUDE = "include";
+    INDEX_SLICE = "index_slice";
     JOURNAL = "journal";
     JOURNAL_ATTEMPT = "journal_attempt";
     LEASE_ACQUIRE = "lease_acquire";

@@ -7,12 +7,13 @@ use redis::streams::{StreamId, StreamRangeReply, StreamReadReply};
 
 use super::error::StoreError;
 use super::script::{self, Args};
-use super::{Brief, SLICE, Store, codec};
+use super::{Brief, RESPONSE_TIMEOUT, SLICE, Store, codec};
 use crate::ids::Wallet;
 
 pub(super) const GROUP: &str = "relayers";
-/// A blocking read's own deadline is its patience plus this; past it the connection is given up.
-const GRACE: Duration = Duration::from_secs(1);
+/// A blocking read's own deadline is its patience plus this; past it the connection is given up. As long as for any other
+/// reply, and for the same reason: entries in a reply that is given up rest with us until others may take them over.
+const GRACE: Duration = RESPONSE_TIMEOUT;
 
 /// A worker's way to new jobs: a blocking reader on a connection of its own.
 pub struct Claims {

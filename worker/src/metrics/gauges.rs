@@ -34,10 +34,12 @@ impl Metrics {
     pub fn set_gates(&self, gates: &[ClosedGate]) {
         self.gate_closed.clear();
         self.gate_parked.clear();
+        self.gate_since.clear();
         for closed in gates {
             let label = ByGate { gate: closed.gate.clone() };
             self.gate_closed.get_or_create(&label).set(1);
             self.gate_parked.get_or_create(&label).set(closed.parked as i64);
+            self.gate_since.get_or_create(&label).set(closed.since as f64 / 1000.0);
         }
     }
 
