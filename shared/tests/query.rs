@@ -244,8 +244,9 @@ async fn jobs_that_changed_in_the_same_millisecond_are_listed_once_each_whatever
     let (mut seen, mut cursor): (Vec<JobId>, Option<JobCursor>) = (Vec::new(), None);
     loop {
         let (ids, next) = page(&world, &pending, cursor.as_ref(), 37).await;
-        // What was shown leaves, and with it the very job that the cursor names.
-        for id in &ids {
+        // Of what was shown leaves all, or only the very job that the cursor names.
+        let stay = if seen.len() % 2 == 0 { 0 } else { ids.len().saturating_sub(1) };
+        for id in &ids[stay..] {
             let _: i64 = world.raw(redis::cmd("ZREM").arg(&key).arg(id.to_string())).await;
         }
         seen.extend(ids);

@@ -14,9 +14,10 @@ use prometheus_client::registry::{Registry, Unit};
 use shared::job::{Failure, FailureClass, Kind};
 use shared::store::{Departure, Exit};
 
-use crate::chain::health::Fault;
-
 mod gauges;
+mod rpc;
+
+pub use rpc::RpcMetrics;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ByClass {
@@ -166,43 +167,6 @@ metrics! {
     window_left: [Family<ByToken, FloatGauge>] = "window_left_tokens", "What the rolling window has left, in whole tokens";
 }
 
-/// What is told of each endpoint. Clones share the figures.
-#[derive(Debug, Clone, Default)]
-pub struct RpcMetrics {
-    up: Family<ByEndpoint, IntGauge>,
-    lag: Family<ByEndpoint, IntGauge>,
-    faults: Family<ByFault, Counter>,
-    refuted: Family<ByEndpoint, Counter>,
-    pub alone: Counter,
-}
-
-impl RpcMetrics {
-    /// What has not happened yet is zero, not absent.
-    pub fn begin(&self, endpoint: &str) {
-        self.state(endpoint, true, 0);
-        for fault in Fault::ALL {
-            self.faults
-                .get_or_create(&ByFault { endpoint: endpoint.to_owned(), kind: fault.name() })
-                .inc_by(0);
-        }
-        self.refuted.get_or_create(&ByEndpoint { endpoint: endpoint.to_owned() }).inc_by(0);
-    }
-
-    pub fn state(&self, endpoint: &str, up: bool, lag: u64) {
-        let label = ByEndpoint { endpoint: endpoint.to_owned() };
-        self.up.get_or_create(&label).set(i64::from(up));
-        self.lag.get_or_create(&label).set(i64::try_from(lag).unwrap_or(i64::MAX));
-    }
-
-    pub fn failed(&self, endpoint: &str, fault: Fault) {
-        self.faults.get_or_create(&ByFault { endpoint: endpoint.to_owned(), kind: fault.name() }).inc();
-    }
-
-    pub fn disagreed(&self, endpoint: &str) {
-        self.refuted.get_or_create(&ByEndpoint { endpoint: endpoint.to_owned() }).inc();
-    }
-}
-
 impl Metrics {
     /// The part that the chain client writes.
     pub fn rpc(&self) -> RpcMetrics {
@@ -297,6 +261,7 @@ fn classic(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chain::health::Fault;
 
     #[test]
     fn an_endpoint_is_shown_by_name_with_every_kind_of_fault_from_the_start() {
