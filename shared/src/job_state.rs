@@ -160,6 +160,7 @@ events! {
     CancelUnpaid = "cancel_unpaid";
     Rebuild = "rebuild";
     Requeue = "requeue";
+    Undo = "undo";
 }
 
 /// Every edge of the machine: from, event, to.
@@ -185,6 +186,7 @@ pub const EDGES: &[(&str, &str, &str)] = &[
     ("confirming", "fail", "failed"),
     ("checking", "settle", "confirming"),
     ("ready", "settle", "confirming"),
+    ("failed", "settle", "confirming"),
     ("ready", "journal", "submitted"),
     ("submitted", "include", "confirming"),
     ("confirming", "exclude", "submitted"),
@@ -220,6 +222,7 @@ pub const EDGES: &[(&str, &str, &str)] = &[
     ("confirming", "rebuild", "confirming"),
     ("submitted", "requeue", "queued"),
     ("confirming", "requeue", "queued"),
+    ("done", "undo", "queued"),
 ];
 
 /// The event does not apply where the job is.
@@ -259,9 +262,9 @@ mod tests {
     }
 
     #[test]
-    fn nothing_leaves_done_or_cancelled() {
+    fn nothing_leaves_cancelled_and_only_a_chain_that_takes_back_its_word_leaves_done() {
         for event in JobEvent::ALL {
-            assert!(apply(Stage::Done, *event).is_err());
+            assert_eq!(apply(Stage::Done, *event).is_ok(), *event == JobEvent::Undo);
             assert!(apply(Stage::Cancelled, *event).is_err());
         }
     }

@@ -185,6 +185,9 @@ async fn fire(world: &World, event: JobEvent, subject: &Subject) {
             world.lose_place(job).await;
             world.sweep().await;
         }
+        JobEvent::Undo => {
+            store.undo(fence, BlockNumber::new(90), &[job]).await.unwrap();
+        }
         JobEvent::CancelUnpaid => {
             world.refund(&support::refund_of(&subject.payment, 1, "100")).await;
             let _ = world.leave(job, support::back_off()).await;
@@ -240,6 +243,13 @@ async fn every_transaction_state_and_event_comes_out_as_the_pure_machine_says() 
             TxEvent::Bump => further(&world, nonce, false).await,
             TxEvent::Cancel => further(&world, nonce, true).await,
             TxEvent::Close => close(&world, nonce).await,
+            TxEvent::Reopen | TxEvent::ReopenCancelled => {
+                if event == TxEvent::ReopenCancelled && state == TxState::Closed {
+                    world.store.reopen(&world.fence, SIGNER, nonce, 1).await.unwrap();
+                    assert!(further(&world, nonce, true).await && close(&world, nonce).await);
+                }
+                world.store.reopen(&world.fence, SIGNER, nonce, 1).await.unwrap() == Some(1)
+            }
         };
         let pure = tx_state::apply(state, event);
         assert_eq!(accepted, pure.is_ok(), "{what}");

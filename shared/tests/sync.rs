@@ -4,9 +4,13 @@
 mod support;
 
 use shared::ids::BlockNumber;
+use shared::job::FailureClass;
 use shared::job_state::Stage;
 use shared::money::{Commission, Sge, Usdc};
-use shared::store::{Accepted, Intake, PaidPayment, Payment, RefundOutcome, Refunded};
+use shared::store::{
+    Accepted, Compared, Exit, Intake, PaidPayment, Payment, RefundOutcome, Refunded, Refusal,
+};
+use support::inspect::assert_consistent;
 use support::{World, decision, hash, id_of, payment, refund_of, rules};
 
 const COMMISSION: Commission =
@@ -21,7 +25,81 @@ async fn mark(world: &World, payment: &Payment) -> u64 {
         child: payment.wallet,
         commission: COMMISSION,
     };
+    world.store.mark_paid(&world.fence, &[paid]).await.unwrap().unwrap().marked
+}
+
+/// What the chain says was paid for a payment that has a job, in the amounts of the job but for `more` USDC.
+async fn compare(world: &World, payment: &Payment, more: u128) -> Compared {
+    let view = world.store.payment(id_of(payment)).await.unwrap().unwrap();
+    let usdc = Usdc::from_base_units(view.commission.usdc.base_units() + more);
+    let paid = PaidPayment {
+        payment: id_of(payment),
+        block: BlockNumber::new(42),
+        hash: hash(5),
+        referrer: view.referrer.unwrap(),
+        child: payment.wallet,
+        commission: Commission { usdc, ..view.commission },
+    };
     world.store.mark_paid(&world.fence, &[paid]).await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn a_job_that_failed_and_is_paid_on_the_chain_is_settled() {
+    let (_redis, world) = support::start().await;
+    let (payment, job, _) = world.checking().await;
+    let failure = support::failure(FailureClass::RegistrationFailed);
+    world.leave(job, Exit::Fail { failure, charge: true }).await.unwrap();
+    assert_eq!(compare(&world, &payment, 0).await, Compared { settled: 1, ..Compared::default() });
+    assert_eq!(world.stage(job).await, Stage::Confirming);
+    assert_eq!(compare(&world, &payment, 0).await, Compared::default(), "again");
+    assert_consistent(&world).await;
+}
+
+#[tokio::test]
+async fn what_was_paid_though_cancelled_or_in_other_amounts_is_told_once() {
+    let (_redis, world) = support::start().await;
+    let (payment, job) = world.payout().await;
+    world.store.cancel(job, "op", "test").await.unwrap();
+    let (other, other_job) = world.payout().await;
+    let told = compare(&world, &payment, 0).await.disagreements;
+    assert_eq!(told.len(), 1);
+    assert!(told[0].0 == id_of(&payment) && told[0].1.contains(&job.to_string()), "{told:?}");
+    assert!(told[0].1.contains("cancelled"), "{told:?}");
+    let told = compare(&world, &other, 1).await.disagreements;
+    let words = "usdc is 10000001 on the chain and 10000000 in its job";
+    assert_eq!(told, [(id_of(&other), format!("{words} {other_job}"))]);
+    for (payment, more) in [(&payment, 0), (&other, 1)] {
+        assert_eq!(compare(&world, payment, more).await, Compared::default(), "again");
+    }
+    assert_eq!(compare(&world, &other, 2).await.disagreements.len(), 1, "something else");
+}
+
+#[tokio::test]
+async fn a_done_job_whose_block_is_no_more_is_queued_again_and_a_refunded_one_is_cancelled() {
+    let (_redis, world) = support::start().await;
+    let mut jobs = Vec::new();
+    for _ in 0..2 {
+        let (payment, held, _) = world.submitted().await;
+        world.finish(held.job).await.unwrap();
+        jobs.push((payment, held.job));
+    }
+    world.refund(&refund_of(&jobs[1].0, 1, "100")).await;
+    let ids = [jobs[0].1, jobs[1].1];
+    let zombie = {
+        let old = world.fence.clone();
+        assert!(world.store.release_lease(&old).await.unwrap());
+        old
+    };
+    let gone = BlockNumber::new(42);
+    assert_eq!(world.store.undo(&zombie, gone, &ids).await.unwrap(), [Err(Refusal::Fenced); 2]);
+    let fence = support::take_lease(&world.store, "boot-b").await;
+    assert_eq!(world.store.undo(&fence, gone, &ids).await.unwrap(), [Ok(()); 2]);
+    assert_eq!((world.stage(ids[0]).await, world.stage(ids[1]).await), (Stage::Queued, Stage::Cancelled));
+    let view = world.store.payment(id_of(&jobs[0].0)).await.unwrap().unwrap();
+    assert_eq!(view.paid, None);
+    let view = world.store.payment(id_of(&jobs[1].0)).await.unwrap().unwrap();
+    assert_eq!((view.owed, view.refund_outcome.as_deref()), (Commission::default(), Some("cancelled")));
+    assert_eq!(world.store.undo(&fence, gone, &ids).await.unwrap(), [Err(Refusal::WrongStage); 2], "again");
 }
 
 #[tokio::test]

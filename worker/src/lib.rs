@@ -24,6 +24,7 @@ pub mod max_loss;
 pub mod metrics;
 pub mod movers;
 pub mod preflight;
+pub mod reconcile;
 pub mod serve;
 pub mod signer;
 pub mod verdict;

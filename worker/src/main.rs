@@ -18,7 +18,7 @@ use worker::config::Config;
 use worker::context::Context;
 use worker::keys::SignerKey;
 use worker::metrics::Metrics;
-use worker::{build, consumer, heartbeat, movers, preflight, serve, signer};
+use worker::{build, consumer, heartbeat, movers, preflight, reconcile, serve, signer};
 
 /// How long shutdown may take.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -36,6 +36,8 @@ enum Command {
     Run,
     /// Creates the consumer group and the schema version in Redis, and needs nothing else. Safe to run again.
     Migrate,
+    /// Holds every event of the contracts against Redis, and everything that is done against the contracts. Only reads.
+    Reconcile(reconcile::Options),
     /// Prints what a stolen relayer key could spend at the worst.
     MaxLoss,
 }
@@ -69,6 +71,9 @@ async fn main() -> ExitCode {
         return max_loss(&*chain, key.address()).await;
     }
     match connect(&config.redis).await {
+        Ok(store) if let Command::Reconcile(options) = command => {
+            reconcile::run(&config, &store, &*chain, options).await
+        }
         Ok(store) => run(config, store, chain, key, metrics).await,
         Err(refused) => refused,
     }

@@ -279,6 +279,19 @@ impl Store {
         Ok(self.run::<i64>(&script::CLOSE_NONCE, args).await? == 0)
     }
 
+    /// Opens `count` nonces from `lowest` on again, as far as they were closed. Returns how many; `None` when fenced.
+    pub async fn reopen(
+        &self,
+        fence: &Fence,
+        signer: Address,
+        lowest: Nonce,
+        count: u64,
+    ) -> Result<Option<u64>, StoreError> {
+        let args = Args::new().arg(fence).arg(format!("{signer:#x}")).arg(lowest).arg(count);
+        let opened: i64 = self.run_durably(&script::REOPEN, args).await?;
+        Ok(u64::try_from(opened).ok())
+    }
+
     /// Jobs settled from the chain in blocks up to `block`, which wait to be deep enough.
     pub async fn settling(&self, up_to: BlockNumber, count: usize) -> Result<Vec<JobId>, StoreError> {
         let key = self.keys.settling();

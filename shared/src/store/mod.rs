@@ -10,6 +10,7 @@
 //! write did not happen: a lost reply is re-asked, and each script recognises its own earlier run.
 
 mod accounts;
+mod books;
 mod codec;
 mod durability;
 mod error;
@@ -32,6 +33,7 @@ mod sync;
 mod transactions;
 
 pub use accounts::{AffiliateView, PaymentView, ReferralView};
+pub use books::{RecordedPayment, RecordedReferral};
 pub use codec::{Brief, TimelineEntry};
 pub use durability::{Durability, DurabilityProblem};
 pub use error::StoreError;
@@ -53,7 +55,7 @@ pub use retention::{Removed, Retention};
 pub use script::{Applied, Refusal};
 pub use stats::{Memory, StateCount, Stats};
 pub use stream::{Claims, ReadyWatch};
-pub use sync::{PaidPayment, Replay, SyncState};
+pub use sync::{Compared, PaidPayment, Replay, SyncState};
 pub use transactions::{TxCursor, TxEnd, TxFilter, TxPage, TxRef, TxView};
 
 use std::time::Duration;

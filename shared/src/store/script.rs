@@ -75,6 +75,7 @@ scripts! {
     CLOSE_NONCE = "close_nonce";
     DROP_CONSUMERS = "drop_consumers";
     EVENTS_AFTER = "events_after";
+    FINAL_SET = "final_set";
     FINISH = "finish";
     FLEET_LEAVE = "fleet_leave";
     FLEET_VIEW = "fleet_view";
@@ -99,6 +100,7 @@ scripts! {
     REGISTER = "register";
     REGISTERED = "registered";
     RELEASE_PARKED = "release_parked";
+    REOPEN = "reopen";
     RETAIN = "retain";
     RETAIN_TXS = "retain_txs";
     RETRY = "retry";
@@ -110,6 +112,7 @@ scripts! {
     SYNC_PROGRESS = "sync_progress";
     SYNC_SET = "sync_set";
     UNBLOCK = "unblock";
+    UNDO = "undo";
 }
 
 /// The arguments of a script, in the order its header gives.

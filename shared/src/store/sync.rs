@@ -3,12 +3,12 @@
 
 use std::collections::HashMap;
 
-use super::codec::Record;
+use super::codec::{self, Record};
 use super::error::StoreError;
 use super::lease::Fence;
-use super::script::{self, Args};
+use super::script::{self, Applied, Args, applied};
 use super::{SLICE, Store};
-use crate::ids::{BlockNumber, Hash32, PaymentId, Wallet};
+use crate::ids::{BlockNumber, Hash32, JobId, PaymentId, Wallet};
 use crate::money::Commission;
 
 /// The server process, and how far it was synced.
@@ -23,6 +23,8 @@ pub struct SyncState {
     pub replay: Option<Replay>,
     /// The block up to which a replay into this very process has come that was cut short.
     pub resume: Option<BlockNumber>,
+    /// The newest block that was final, and its hash.
+    pub last_final: Option<(BlockNumber, Hash32)>,
 }
 
 /// How far a replay of contract events has come.
@@ -45,6 +47,17 @@ pub struct PaidPayment {
     pub referrer: Wallet,
     pub child: Wallet,
     pub commission: Commission,
+}
+
+/// What came of holding payments of the chain against what is recorded.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Compared {
+    /// Payments that were not known.
+    pub marked: u64,
+    /// Jobs that had failed, and are settled now.
+    pub settled: u64,
+    /// Payments that people must look at, and what is wrong with them.
+    pub disagreements: Vec<(PaymentId, String)>,
 }
 
 impl Store {
@@ -89,13 +102,13 @@ impl Store {
         Ok(true)
     }
 
-    /// Marks payments that the chain shows as paid. Returns how many were news; `None` when fenced.
+    /// Holds payments that the chain shows as paid, N deep, against what is recorded. `None` when fenced.
     pub async fn mark_paid(
         &self,
         fence: &Fence,
         payments: &[PaidPayment],
-    ) -> Result<Option<u64>, StoreError> {
-        let mut news = 0;
+    ) -> Result<Option<Compared>, StoreError> {
+        let mut all = Compared::default();
         for slice in payments.chunks(SLICE) {
             let mut args = Args::new().arg(fence);
             for paid in slice {
@@ -108,13 +121,63 @@ impl Store {
                     .arg(paid.commission.usdc)
                     .arg(paid.commission.sge);
             }
-            let (code, marked): (i64, u64) = self.run(&script::SYNC_PAYMENTS, args).await?;
-            if code != 0 {
+            let reply: Vec<String> = self.run(&script::SYNC_PAYMENTS, args).await?;
+            let [code, marked, settled, wrong @ ..] = &reply[..] else {
+                return Err(StoreError::UnknownReply {
+                    script: "sync_payments",
+                    value: format!("{reply:?}"),
+                });
+            };
+            if code != "0" {
                 return Ok(None);
             }
-            news += marked;
+            all.marked += codec::parse::<u64>("sync_payments", "marked", marked, "a number")?;
+            all.settled += codec::parse::<u64>("sync_payments", "settled", settled, "a number")?;
+            for pair in wrong.chunks(2) {
+                let [payment, what] = pair else { continue };
+                let payment = codec::parse("sync_payments", "payment", payment, "a payment id")?;
+                all.disagreements.push((payment, what.clone()));
+            }
         }
-        Ok(Some(news))
+        Ok(Some(all))
+    }
+
+    /// Remembers the newest block that is final. `false` when fenced.
+    pub async fn set_final(
+        &self,
+        fence: &Fence,
+        block: BlockNumber,
+        hash: Hash32,
+    ) -> Result<bool, StoreError> {
+        let args = Args::new().arg(fence).arg(block).arg(hash);
+        Ok(self.run::<i64>(&script::FINAL_SET, args).await? == 0)
+    }
+
+    /// Queues jobs again that were done in a block, `gone` or below, which is no more.
+    pub async fn undo(
+        &self,
+        fence: &Fence,
+        gone: BlockNumber,
+        jobs: &[JobId],
+    ) -> Result<Vec<Applied>, StoreError> {
+        let mut out = Vec::with_capacity(jobs.len());
+        for slice in jobs.chunks(SLICE) {
+            let mut args = Args::new().arg(fence).arg(gone);
+            for job in slice {
+                args = args.arg(job);
+            }
+            out.extend(applied("undo", self.run(&script::UNDO, args).await?)?);
+        }
+        Ok(out)
+    }
+
+    /// One slice of the jobs that are done, the newest first, `offset` of them skipped.
+    pub async fn done(&self, offset: usize) -> Result<Vec<JobId>, StoreError> {
+        let key = self.keys.by_state("done");
+        let mut command = redis::cmd("ZREVRANGE");
+        command.arg(&key).arg(offset).arg(offset + SLICE - 1);
+        let ids: Vec<String> = self.read("done jobs", &command).await?;
+        ids.iter().map(|id| codec::parse(&key, "job", id, "a job id")).collect()
     }
 
     /// Declares this server process synced up to `block`, or moves the checkpoint of one that is. `false` when fenced, or when the process that the replay began
@@ -148,5 +211,9 @@ pub(super) fn state(run_id: &str, record: &Record<'_>) -> Result<SyncState, Stor
         synced: record.text("run_id") == run_id,
         resume: replay.and_then(|replay| replay.at).filter(|_| record.text("replaying_run") == run_id),
         replay,
+        last_final: match record.maybe("final_block", block)? {
+            Some(number) => Some((number, record.need("final_hash", "a hash")?)),
+            None => None,
+        },
     })
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use shared::clock::Monotonic;
-use shared::ids::{BlockNumber, JobId, Nonce};
+use shared::ids::{BlockNumber, Hash32, JobId, Nonce};
 use shared::job::Payload;
 use shared::money::Commission;
 use shared::store::{Brief, Fence, StoreError};
@@ -122,6 +122,8 @@ pub(super) struct Leader {
     pub(super) last_head: Option<Head>,
     /// The block up to which Redis was told what the contracts did.
     pub(super) checkpoint: Option<BlockNumber>,
+    /// The newest block that was final, and its hash.
+    pub(super) last_final: Option<(BlockNumber, Hash32)>,
     /// When the chain last answered, as far as this leader asked.
     chain_seen: Monotonic,
     pub(super) tip: u128,
@@ -141,6 +143,7 @@ impl Leader {
             closed: BTreeMap::new(),
             last_head: None,
             checkpoint: None,
+            last_final: None,
             chain_seen,
             tip: 0,
         }

@@ -18,6 +18,7 @@ mod lease_keeper;
 mod opinions;
 pub mod pack;
 pub mod recover;
+mod reorg;
 mod resend;
 pub mod send;
 mod submit;

@@ -7,6 +7,7 @@ use shared::store::{Fence, PaidPayment, Replay, StoreError};
 
 use crate::chain::{ChainError, ChainEventKind};
 use crate::context::Context;
+use crate::gates;
 
 /// Blocks per question to the node.
 const SPAN: u64 = 10_000;
@@ -135,6 +136,14 @@ async fn replay(
     if !ctx.store.registered(fence, &referrals).await? {
         return Err(SyncError::Overtaken);
     }
-    ctx.store.mark_paid(fence, &paid).await?.ok_or(SyncError::Overtaken)?;
+    let compared = ctx.store.mark_paid(fence, &paid).await?.ok_or(SyncError::Overtaken)?;
+    if compared.settled > 0 {
+        tracing::warn!(jobs = compared.settled, "jobs had failed and are paid on the chain: settled");
+    }
+    for (payment, what) in &compared.disagreements {
+        ctx.metrics.disagreements.inc();
+        tracing::error!(gate = gates::RECONCILE, payment.id = %payment, what, "chain and Redis disagree");
+        ctx.store.close_gate(gates::RECONCILE, &format!("payment {payment}: {what}"), &ctx.worker).await?;
+    }
     Ok(events.len())
 }

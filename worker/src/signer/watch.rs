@@ -29,6 +29,7 @@ impl Leader {
         {
             self.confirm(deep).await?;
             self.finish_settled(deep).await?;
+            self.watch_final(deep).await?;
             self.follow(deep.number).await?;
         }
         let latest = self.note_inclusions(head).await?;
@@ -241,9 +242,9 @@ impl Leader {
         if !self.ctx.store.registered(&self.fence, referrals).await? {
             return Err(RoundError::Fenced);
         }
-        for (child, _, _) in referrals {
-            self.ctx.store.unblock(*child).await?;
-        }
+        // At once: one after the other, each would wait for its own fsync.
+        let released = referrals.iter().map(|(child, _, _)| self.ctx.store.unblock(*child));
+        futures::future::try_join_all(released).await?;
         Ok(())
     }
 
@@ -287,6 +288,6 @@ impl Leader {
     }
 }
 
-fn unfenced(applied: &[Applied]) -> Result<(), RoundError> {
+pub(super) fn unfenced(applied: &[Applied]) -> Result<(), RoundError> {
     if applied.contains(&Err(Refusal::Fenced)) { Err(RoundError::Fenced) } else { Ok(()) }
 }

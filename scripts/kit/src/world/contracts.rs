@@ -23,7 +23,7 @@ pub const DEPLOYER: Address = address!("f39Fd6e51aad88F6F4ce6aB8827279cffFb92266
 const DEPLOYER_KEY: &str = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
 /// Anvil's account 1: the relayer fleet's signer.
 pub const RELAYER: Address = address!("70997970C51812dc3A010C7d01b50e0d17dc79C8");
-pub(super) const RELAYER_KEY: &str = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
+pub const RELAYER_KEY: &str = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
 
 /// One `AffiliatePaid` event.
 #[derive(Debug, Clone, PartialEq, Eq)]

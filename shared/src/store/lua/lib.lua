@@ -237,6 +237,14 @@ local function fail(id, job, line, ...)
   move(id, job, 'failed', 'fail', line, ...)
 end
 
+-- Takes a job that the chain shows as done to `confirming` without a nonce; the leader finishes it N deep.
+local function settle(id, job, line, block)
+  if job.stage == 'failed' and job.kind == 'payout' then unwait(cjson.decode(job.payload).child, id) end
+  line.block = block
+  move(id, job, 'confirming', 'settle', line, 'block', block)
+  redis.call('ZADD', key('settling'), block, id)
+end
+
 -- What stands in the way of an event on this job, as the numbers that `Refusal` in script.rs mirrors; 0 = nothing.
 -- `allowed` maps the stages the event may leave. Stages that belong to the leader need the fence.
 local LEADER_STAGES = { ready = true, submitted = true, confirming = true }

@@ -1,0 +1,21 @@
+-- Opens nonces again that were consumed in blocks which are no more. Their journaled bytes are handed to the nodes again;
+-- their jobs have left them.
+-- KEYS: 1 = lane prefix
+-- ARGV: 1 = lease value, 2 = signer, 3 = lowest nonce, 4 = how many from there on
+-- Returns: how many were opened; -1 lease not ours
+if not is_fenced_in(ARGV[1]) then return -1 end
+local signer, opened = ARGV[2], 0
+for n = ARGV[3], ARGV[3] + ARGV[4] - 1 do
+  local nonce = string.format('%.0f', n)
+  local tx_key = key('tx:') .. signer .. ':' .. nonce
+  local tx = record(tx_key)
+  if tx.state == 'closed' then
+    local last = cjson.decode(tx['attempt:' .. string.format('%.0f', tx.attempts - 1)])
+    redis.call('HSET', tx_key, 'state', last.cancel and 'cancelling' or 'open')
+    redis.call('HDEL', tx_key, 'consumed_by', 'final_hash', 'closed_at', 'included_hash', 'included_block')
+    redis.call('ZADD', key('open:') .. signer, nonce, nonce)
+    feed('type', 'tx', 'event', 'reopened', 'signer', signer, 'nonce', nonce)
+    opened = opened + 1
+  end
+end
+return opened
