@@ -18,7 +18,7 @@ use worker::config::Config;
 use worker::context::Context;
 use worker::keys::SignerKey;
 use worker::metrics::Metrics;
-use worker::{build, consumer, heartbeat, movers, preflight, serve, signer};
+use worker::{build, consumer, doctor, heartbeat, movers, preflight, serve, signer};
 
 /// How long shutdown may take.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -36,6 +36,8 @@ enum Command {
     Run,
     /// Creates the consumer group and the schema version in Redis, and needs nothing else. Safe to run again.
     Migrate,
+    /// Checks everything that a working lane rests on, and shows it on one screen. Only reads.
+    Doctor(doctor::Options),
     /// Prints what a stolen relayer key could spend at the worst.
     MaxLoss,
 }
@@ -48,6 +50,9 @@ async fn main() -> ExitCode {
     shared::tls::install_provider();
     if let Command::Migrate = command {
         return migrate(Env::process()).await;
+    }
+    if let Command::Doctor(options) = command {
+        return doctor::run(Env::process, options).await;
     }
     let config = match Config::read(Env::process()) {
         Ok(config) => config,
@@ -82,7 +87,7 @@ async fn run(
     metrics: Arc<Metrics>,
 ) -> ExitCode {
     let chain: Arc<dyn Chain> = endpoints.clone();
-    let problems = preflight::problems(&config, &store, &*chain, key.address()).await;
+    let problems = preflight::problems(&config, &store, &endpoints, key.address()).await;
     if !problems.is_empty() {
         return refuse("cannot start", &problems, EXIT_UNAVAILABLE);
     }

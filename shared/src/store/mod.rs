@@ -10,6 +10,7 @@
 //! write did not happen: a lost reply is re-asked, and each script recognises its own earlier run.
 
 mod accounts;
+mod checkup;
 mod codec;
 mod durability;
 mod error;
@@ -25,12 +26,14 @@ mod listing;
 mod recovery;
 mod refunds;
 mod script;
+mod server;
 mod stats;
 mod stream;
 mod sync;
 mod transactions;
 
 pub use accounts::{AffiliateView, PaymentView, ReferralView};
+pub use checkup::{Checkup, Journal};
 pub use codec::{Brief, TimelineEntry};
 pub use durability::{Durability, DurabilityProblem};
 pub use error::StoreError;
@@ -49,6 +52,7 @@ pub use listing::{JobFilter, JobPage};
 pub use recovery::{Chores, MOST_REDELIVERIES, Reclaimed, Swept};
 pub use refunds::{Refund, RefundOutcome, Refunded};
 pub use script::{Applied, Refusal};
+pub use server::{OLDEST_REDIS, ServerView, Settings};
 pub use stats::{StateCount, Stats};
 pub use stream::{Claims, ReadyWatch};
 pub use sync::{PaidPayment, Replay, SyncState};
