@@ -11,8 +11,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use kit::world::bindings::IAccessControl;
 use kit::world::contracts::{DEPLOYER, RELAYER};
 use kit::world::process::until;
-use kit::world::{Env, Fault, Node, World, paths};
-use serde_json::Value;
+use kit::world::{Env, Fault, Node, Signal, World, paths};
+use serde_json::{Value, json};
 use support::{LIMIT, quick, wallet};
 
 /// Anvil's account 1, which holds the relayer's roles, and account 5, which holds none.
@@ -196,7 +196,35 @@ async fn redis_breaks(world: &World) -> Result<()> {
     names(world, &[], &[], &["lane.gates"]).await?;
     world.redis.cli(&["HSET", &gate, "lane:reconcile", closed]).await?;
     names(world, &[], &["lane.gates"], &[]).await?;
-    world.redis.cli(&["DEL", &gate]).await.map(drop)
+    world.redis.cli(&["DEL", &gate]).await?;
+
+    // A job that cannot be read, one that failed just now, and a journal that says more than the chain.
+    let job = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
+    let (record, failed, pending) =
+        (world.key(&format!("job:{job}")), world.key("by:failed"), world.key("by:pending"));
+    world.redis.cli(&["HSET", &record, "state", "pending", "stage", "from-the-future"]).await?;
+    world.redis.cli(&["ZADD", &pending, "1", job]).await?;
+    names(world, &[], &["lane.records"], &[]).await?;
+    world.redis.cli(&["DEL", &record, &pending]).await?;
+    world.redis.cli(&["ZADD", &failed, &support::redis_now(world).await?.to_string(), job]).await?;
+    names(world, &[], &[], &["lane.failures"]).await?;
+    world.redis.cli(&["DEL", &failed]).await?;
+    let signer = world.key(&format!("signer:{RELAYER:#x}"));
+    let next = world.redis.cli(&["HGET", &signer, "next"]).await?;
+    world.redis.cli(&["HSET", &signer, "next", "7"]).await?;
+    names(world, &[], &[], &["lane.nonces"]).await?;
+    world.redis.cli(&["HSET", &signer, "next", &next]).await.map(drop)
+}
+
+/// The signer's key is used by somebody else, while the leader is suspended and cannot notice.
+async fn a_stranger_signs(world: &mut World) -> Result<()> {
+    world.relayer(0)?.signal(Signal::SIGSTOP)?;
+    let transfer = json!({ "from": RELAYER, "to": DEPLOYER, "value": "0x1" });
+    world.anvil.rpc("eth_sendTransaction", json!([transfer])).await?;
+    world.anvil.mine(1).await?;
+    let named = names(world, &[], &["lane.nonces"], &[]).await;
+    world.relayer(0)?.signal(Signal::SIGCONT)?;
+    named
 }
 
 async fn contracts_break(world: &World) -> Result<()> {
@@ -272,9 +300,9 @@ async fn parts_are_away(world: &mut World) -> Result<()> {
     }
 
     names(world, &[("REDIS_URL", wrong)], &["redis.reachable"], &[]).await?;
-    world.redis.signal(kit::world::Signal::SIGSTOP)?;
+    world.redis.signal(Signal::SIGSTOP)?;
     let hangs = names(world, &[], &["redis.reachable"], &[]).await;
-    world.redis.signal(kit::world::Signal::SIGCONT)?;
+    world.redis.signal(Signal::SIGCONT)?;
     hangs?;
     world.redis.kill();
     names(world, &[], &["redis.reachable"], &[]).await?;
@@ -290,6 +318,7 @@ async fn the_doctor_names_what_is_broken_and_nothing_else_and_writes_nothing() -
     redis_breaks(&world).await?;
     contracts_break(&world).await?;
     endpoints_break(&world).await?;
+    a_stranger_signs(&mut world).await?;
     // What was broken is mended, and leaves nothing behind.
     healthy(&world).await?;
     parts_are_away(&mut world).await

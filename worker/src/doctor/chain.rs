@@ -92,18 +92,21 @@ pub(super) fn clock(head: &Fact<Head>, now: u64) -> Check {
             let found = format!("the newest block is {ahead} s ahead of this host's clock");
             let advice = "synchronise this host's clock (NTP)";
             return match ahead {
-                0..=AHEAD_WARNING => question.ok(found),
-                0..=AHEAD_FAILURE => question.warning(found, advice),
-                _ => question.failed(found, advice),
+                ahead if ahead > AHEAD_FAILURE => question.failed(found, advice),
+                ahead if ahead > AHEAD_WARNING => question.warning(found, advice),
+                _ => question.ok(found),
             };
         }
         let old = now.saturating_sub(head.timestamp);
-        let found = format!("the newest block is {} old", text::span(Duration::from_secs(old)));
+        let found = match old {
+            0 => "the newest block is less than 1 s old".to_owned(),
+            _ => format!("the newest block is {} old", text::span(Duration::from_secs(old))),
+        };
         let advice = "the chain or all endpoints stand still, or this host's clock is wrong";
         match old {
-            0..=OLD_WARNING => question.ok(found),
-            0..=OLD_FAILURE => question.warning(found, advice),
-            _ => question.failed(found, advice),
+            old if old > OLD_FAILURE => question.failed(found, advice),
+            old if old > OLD_WARNING => question.warning(found, advice),
+            _ => question.ok(found),
         }
     })
 }

@@ -60,7 +60,7 @@ fn wiring(facts: &ContractFacts, config: &Config) -> Check {
     }
     question.judge(&facts.wiring, |question, wired| {
         if wired.registry == config.registry {
-            return question.ok("it does");
+            return question.ok(format!("registry {}", wired.registry));
         }
         let found = format!("AffiliatePayout points to {}, not to {}", wired.registry, config.registry);
         question.failed(found, "set both addresses to what one run of scripts/deploy printed")
@@ -115,9 +115,9 @@ pub(super) fn gas_money(
     tip: &Fact<u128>,
     max_fee: u128,
 ) -> Check {
-    let question = Question::new("money.gas", format!("enough for {PAYOUTS_WARNING} payouts"));
+    let question = Question::new("money.gas", format!("{PAYOUTS_WARNING} payouts at the present fee"));
     question.judge(conditions, |question, conditions| {
-        let balance = format!("{} of the chain's coin", text::wei(conditions.signer_balance, 18));
+        let balance = format!("{} coins", text::wei(conditions.signer_balance, 18));
         let Some(head) = head.known() else { return question.skipped("the fee is not known") };
         let tip = tip.known().copied().unwrap_or(fees::DEFAULT_TIP);
         let Some(fees) = fees::initial(head.base_fee, tip, max_fee) else {
@@ -125,7 +125,7 @@ pub(super) fn gas_money(
         };
         let one = u128::from(gas::lone()).saturating_mul(fees.max_fee).max(1);
         let payouts = conditions.signer_balance / one;
-        let found = format!("{balance}, for {payouts} payouts at the present fee");
+        let found = format!("{balance}, enough for {payouts} payouts now");
         match payouts {
             0 => question.failed(found, "send gas money to the signer: nothing can be signed"),
             1..PAYOUTS_WARNING => question.warning(found, "send gas money to the signer"),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use shared::clock::Clock;
 use shared::lease::LeaseTiming;
 use shared::store::{Durability, DurabilityProblem, OLDEST_REDIS, ServerView, Settings, Store};
+use tokio::time::Instant;
 
 use super::report::{Check, Fact, Question};
 use super::text;
@@ -35,9 +36,9 @@ const MEMORY_FAILURE: u64 = 95;
 pub(super) async fn clock(store: &Store, clock: Clock) -> Result<ClockReading, String> {
     let mut best: Option<ClockReading> = None;
     for _ in 0..READINGS {
-        let (sent, sent_at) = (clock.monotonic(), clock.unix_millis());
+        let (sent, sent_at) = (Instant::now(), clock.unix_millis());
         let theirs = store.now().await.map_err(|error| error.to_string())?;
-        let round_trip = sent.until(clock.monotonic());
+        let round_trip = sent.elapsed();
         let ours = sent_at.saturating_add(round_trip.as_millis() as u64 / 2);
         let reading = ClockReading { ahead: theirs.cast_signed() - ours.cast_signed(), round_trip };
         if best.is_none_or(|best| reading.round_trip < best.round_trip) {
@@ -168,7 +169,7 @@ pub(super) fn latency(reading: &Fact<ClockReading>, lease: LeaseTiming) -> Check
     question.judge(reading, |question, reading| {
         let micros = reading.round_trip.as_micros();
         let found = match micros {
-            0..10_000 => format!("{}.{} ms", micros / 1000, micros % 1000 / 100),
+            0..10_000 => format!("{}.{:02} ms", micros / 1000, micros % 1000 / 10),
             _ => text::span(reading.round_trip),
         };
         match reading.round_trip {
