@@ -8,7 +8,7 @@ use shared::store::Store;
 use crate::chain::alloy::AlloyChain;
 use crate::config::Config;
 use crate::doctor::report::{Check, Status};
-use crate::doctor::{ask_contracts, chain, contracts, lane, redis};
+use crate::doctor::{ask_contracts, chain, contracts, lane, server};
 
 /// Everything that keeps this relayer from working; empty when nothing does.
 pub async fn problems(
@@ -17,8 +17,8 @@ pub async fn problems(
     node: &AlloyChain,
     relayer: alloy::primitives::Address,
 ) -> Vec<String> {
-    let (server, schema, endpoints) = tokio::join!(store.server(), store.schema(), node.check_endpoints());
-    let mut checks = redis::server(&server.into(), config.redis.durability);
+    let (view, schema, endpoints) = tokio::join!(store.server(), store.schema(), node.check_endpoints());
+    let mut checks = server::basics(&view.into(), config.redis.durability);
     checks.push(lane::schema(&schema.into()));
     checks.extend(chain::endpoints(&endpoints, config));
     if chain::best_head(&endpoints).is_some() {

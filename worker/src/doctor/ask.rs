@@ -10,8 +10,8 @@ use shared::store::{Checkup, Fleet, Journal, ServerView, Store};
 use tokio::time::{Instant, timeout_at};
 
 use super::contracts::ContractFacts;
-use super::redis::{self, ClockReading};
 use super::report::Fact;
+use super::server::{self, ClockReading};
 use super::{chain, lane};
 use crate::chain::alloy::AlloyChain;
 use crate::chain::{Chain, Conditions, EndpointView, Head, NonceRange};
@@ -76,7 +76,7 @@ impl RedisFacts {
         };
         let until = Instant::now() + REDIS_DEADLINE;
         // First and alone: what is asked at the same time would count as a slow way.
-        let clock = within(until, redis::clock(store, clock)).await;
+        let clock = within(until, server::clock(store, clock)).await;
         let (server, schema, fleet, checkup) = tokio::join!(
             within(until, store.server()),
             within(until, store.schema()),

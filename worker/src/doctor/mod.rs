@@ -1,7 +1,7 @@
 //! `affiliate-relayer doctor`: every precondition of a working lane on one screen, with an exit code for scripts.
 //!
 //! First all facts are asked for, of Redis and of the chain at the same time and each within a deadline (`ask.rs`); then
-//! pure functions judge them (`redis.rs`, `lane.rs`, `chain.rs`, `contracts.rs`), and the report is shown (`report.rs`,
+//! pure functions judge them (`server.rs`, `lane.rs`, `chain.rs`, `contracts.rs`), and the report is shown (`report.rs`,
 //! `screen.rs`). `preflight.rs` judges with the same functions what a start rests on.
 //!
 //! Invariants: nothing is written and nothing signed; no secret is shown, endpoints are named by host and port; it is over
@@ -11,9 +11,9 @@ mod ask;
 pub(crate) mod chain;
 pub(crate) mod contracts;
 pub(crate) mod lane;
-pub(crate) mod redis;
 pub mod report;
 pub mod screen;
+pub(crate) mod server;
 mod text;
 
 use std::io::{IsTerminal as _, Write as _};
@@ -110,11 +110,11 @@ async fn examine(config: &Config, node: &AlloyChain, signer: Address) -> Report 
         let (_, since) = fleet.signers.iter().find(|view| view.signer == signer)?.lowest?;
         Some(Duration::from_millis(fleet.now.saturating_sub(since)))
     });
-    let mut checks = vec![configuration(&[]), self::redis::reachable(&host(config), &redis.connection)];
-    checks.push(self::redis::latency(&redis.clock, config.lease));
-    checks.extend(self::redis::server(&redis.server, config.redis.durability));
-    checks.push(self::redis::memory(&redis.server));
-    checks.push(self::redis::clock_skew(&redis.clock));
+    let mut checks = vec![configuration(&[]), server::reachable(&host(config), &redis.connection)];
+    checks.push(server::latency(&redis.clock, config.lease));
+    checks.extend(server::basics(&redis.server, config.redis.durability));
+    checks.push(server::memory(&redis.server));
+    checks.push(server::clock_skew(&redis.clock));
     checks.extend([
         lane::schema(&redis.schema),
         lane::group(&redis.checkup),

@@ -60,7 +60,7 @@ pub(super) fn reachable(host: &str, connection: &Fact<()>) -> Check {
 }
 
 /// What a server must be like, or nothing starts.
-pub(crate) fn server(view: &Fact<ServerView>, durability: Durability) -> Vec<Check> {
+pub(crate) fn basics(view: &Fact<ServerView>, durability: Durability) -> Vec<Check> {
     let (major, minor) = OLDEST_REDIS;
     let version = Question::new("redis.version", format!("{major}.{minor} or newer"));
     let role = Question::new("redis.role", "master");
@@ -205,7 +205,7 @@ mod tests {
     }
 
     fn failed(view: ServerView, durability: Durability) -> Vec<String> {
-        let checks = server(&Fact::Known(view), durability).into_iter();
+        let checks = basics(&Fact::Known(view), durability).into_iter();
         checks.filter(|check| check.status == Status::Failed).map(|check| check.id).collect()
     }
 
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_policy_that_promises_nothing_is_a_warning() {
-        let of = |durability| server(&Fact::Known(view()), durability)[2].status;
+        let of = |durability| basics(&Fact::Known(view()), durability)[2].status;
         assert_eq!((of(Durability::None), of(Durability::Trust)), (Status::Warning, Status::Ok));
     }
 
