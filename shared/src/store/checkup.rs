@@ -13,6 +13,9 @@ use crate::ids::{JobId, Nonce};
 /// States whose jobs are still to be handled.
 const UNFINISHED: [&str; 3] = ["pending", "processing", "retrying"];
 
+/// Unreadable records that are enough to know: each costs a look at its neighbours one by one.
+const MOST_UNREADABLE: usize = 8;
+
 /// How a lane's jobs are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkup {
@@ -24,7 +27,7 @@ pub struct Checkup {
     pub failed_lately: u64,
     /// Unfinished jobs that were looked at: all, or the newest of each state.
     pub looked_at: usize,
-    /// Those of them whose record cannot be read.
+    /// Those of them whose record cannot be read; not looked for any further once there are a few.
     pub unreadable: Vec<JobId>,
 }
 
@@ -62,7 +65,7 @@ impl Store {
 
     async fn look_at_records(&self, state: &str, found: &mut Checkup) -> Result<(), StoreError> {
         let (index, mut offset) = (self.keys.by_state(state), 0);
-        while offset < SCAN {
+        while offset < SCAN && found.unreadable.len() < MOST_UNREADABLE {
             let ids = self.index_slice(&index, false, &JobFilter::default(), offset).await?;
             match self.load(&ids).await {
                 Ok(_) => {}
