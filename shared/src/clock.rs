@@ -50,4 +50,11 @@ impl Clock {
     pub fn unix_seconds(&self) -> u64 {
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
     }
+
+    /// Milliseconds since 1970 by the wall clock; to compare it with other clocks.
+    #[allow(clippy::disallowed_methods, reason = "this is the one home of the wall clock")]
+    pub fn unix_millis(&self) -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
 }

@@ -87,6 +87,11 @@ impl RedisConfig {
     }
 }
 
+/// Whether a terminal shall show no colours, whatever it can (<https://no-color.org>).
+pub fn wants_no_colours(mut env: Env<'_>) -> bool {
+    env.optional::<String>("NO_COLOR").is_some()
+}
+
 /// Said where nothing was: without a problem every required field is there.
 fn missing() -> Vec<String> {
     vec!["a required variable is missing".to_owned()]

@@ -17,6 +17,7 @@ pub mod commands;
 pub mod config;
 pub mod consumer;
 pub mod context;
+pub mod doctor;
 pub mod gates;
 pub mod heartbeat;
 pub mod keys;

@@ -18,7 +18,7 @@ use worker::config::Config;
 use worker::context::Context;
 use worker::keys::SignerKey;
 use worker::metrics::Metrics;
-use worker::{build, consumer, heartbeat, movers, preflight, reconcile, serve, signer};
+use worker::{build, consumer, doctor, heartbeat, movers, preflight, reconcile, serve, signer};
 
 /// How long shutdown may take.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -38,6 +38,8 @@ enum Command {
     Migrate,
     /// Holds every event of the contracts against Redis, and everything that is done against the contracts. Only reads.
     Reconcile(reconcile::Options),
+    /// Checks everything that a working lane rests on, and shows it on one screen. Only reads.
+    Doctor(doctor::Options),
     /// Prints what a stolen relayer key could spend at the worst.
     MaxLoss,
 }
@@ -50,6 +52,9 @@ async fn main() -> ExitCode {
     shared::tls::install_provider();
     if let Command::Migrate = command {
         return migrate(Env::process()).await;
+    }
+    if let Command::Doctor(options) = command {
+        return doctor::run(Env::process, options).await;
     }
     let config = match Config::read(Env::process()) {
         Ok(config) => config,
@@ -87,7 +92,7 @@ async fn run(
     metrics: Arc<Metrics>,
 ) -> ExitCode {
     let chain: Arc<dyn Chain> = endpoints.clone();
-    let problems = preflight::problems(&config, &store, &*chain, key.address()).await;
+    let problems = preflight::problems(&config, &store, &endpoints, key.address()).await;
     if !problems.is_empty() {
         return refuse("cannot start", &problems, EXIT_UNAVAILABLE);
     }

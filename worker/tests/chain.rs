@@ -401,7 +401,7 @@ async fn a_call_is_explained_or_passes_with_the_gas_it_would_have() {
 #[tokio::test]
 async fn simple_facts_of_the_chain_are_read() {
     let world = World::start().await;
-    assert!(world.chain.check_endpoints().await.iter().all(|(_, answer)| answer.is_ok()));
+    assert!(world.chain.check_endpoints().await.iter().all(|view| view.answer.is_ok()));
     assert_eq!(world.chain.has_code(world.deployed.payout).await, Ok(true));
     assert_eq!(world.chain.has_code(wallet(1).address()).await, Ok(false));
     assert!(world.chain.priority_fee().await.is_ok());

@@ -86,6 +86,17 @@ async fn system(redis: &Production) -> Result<World> {
         .await
 }
 
+/// The doctor finds nothing to mend with the rights of a relayer.
+async fn examined(redis: &Production, world: &World) -> Result<()> {
+    let mut doctor = tokio::process::Command::new(paths::binary("affiliate-relayer")?);
+    doctor.arg("doctor").env_clear().envs(world.common_env()).env("REDIS_URL", redis.url("relayer"));
+    // Anvil's account 1, which holds the relayer's roles.
+    doctor.env("RELAYER_PRIVATE_KEY", "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d");
+    let Output { status, stdout, .. } = doctor.kill_on_drop(true).output().await?;
+    ensure!(status.success(), "{}", String::from_utf8_lossy(&stdout));
+    Ok(())
+}
+
 /// Everything that the API may be asked to write and to read.
 async fn everything_once(world: &World, client: &Client) -> Result<String> {
     let (child, referrer) = registered(client).await?;
@@ -126,6 +137,7 @@ async fn everything_once(world: &World, client: &Client) -> Result<String> {
 async fn the_production_redis_carries_the_system_and_gives_nobody_more_than_needed() -> Result<()> {
     let redis = Production::start().await?;
     let world = system(&redis).await?;
+    examined(&redis, &world).await?;
     let job = everything_once(&world, &world.client()?).await?;
     let denied = redis.cli("admin", &["ACL", "LOG"]).await?;
     ensure!(denied.is_empty(), "somebody was refused something that it needs:\n{denied}");

@@ -92,52 +92,12 @@ const WAIT: Duration = Duration::from_secs(2);
 impl Store {
     /// Everything that keeps this Redis from providing the configured policy; empty when it does.
     pub async fn check_durability(&self) -> Result<Vec<DurabilityProblem>, StoreError> {
-        let info: String = self.read("info", redis::cmd("INFO").arg("everything")).await?;
-        let field = |name: &str| {
-            let found = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-            found.unwrap_or_default().trim().to_owned()
-        };
-        let mut problems = Vec::new();
-        if field("role") != "master" {
-            problems.push(DurabilityProblem::Role(field("role")));
-        }
-        if matches!(self.durability, Durability::None | Durability::Trust) {
-            return Ok(problems);
-        }
-        let mut config = Vec::new();
-        for name in ["appendonly", "appendfsync", "maxmemory-policy"] {
-            match self.read::<Vec<String>>("config", redis::cmd("CONFIG").arg("GET").arg(name)).await {
-                Ok(pair) => config.push(pair.into_iter().nth(1).unwrap_or_default()),
-                Err(StoreError::Redis { source, .. }) if source.code().is_some() => {
-                    problems.push(DurabilityProblem::Hidden(source.code().unwrap_or_default().to_owned()));
-                    return Ok(problems);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        if config[0] != "yes" {
-            problems.push(DurabilityProblem::NoAof(config[0].clone()));
-        }
-        if config[1] != "always" && !matches!(self.durability, Durability::WaitAof { .. }) {
-            problems.push(DurabilityProblem::Fsync(config[1].clone()));
-        }
-        if config[2] != "noeviction" {
-            problems.push(DurabilityProblem::Eviction(config[2].clone()));
-        }
-        let connected = field("connected_slaves").parse().unwrap_or(0);
-        match self.durability {
-            Durability::Replicas(wanted) | Durability::WaitAof { replicas: wanted, .. }
-                if connected < wanted =>
-            {
-                problems.push(DurabilityProblem::Replicas { wanted, connected });
-            }
-            _ => {}
-        }
-        let version = field("redis_version");
-        if matches!(self.durability, Durability::WaitAof { .. }) && !at_least(&version, (7, 2)) {
-            problems.push(DurabilityProblem::Version(version));
-        }
-        Ok(problems)
+        Ok(self.server().await?.problems(self.durability))
+    }
+
+    /// The policy that this store was opened with.
+    pub fn durability(&self) -> Durability {
+        self.durability
     }
 
     /// Runs a script whose effect is promised to somebody, and returns only when it is as durable as the policy says.
@@ -181,11 +141,6 @@ impl Store {
     }
 }
 
-fn at_least(version: &str, wanted: (u32, u32)) -> bool {
-    let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
-    (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= wanted
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,11 +153,5 @@ mod tests {
         for text in ["", "Always", "replicas", "replicas:x", "waitaof:2,0", "waitaof:1"] {
             assert!(text.parse::<Durability>().is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn versions_compare_by_number_not_by_letter() {
-        assert!(at_least("7.10.1", (7, 2)));
-        assert!(!at_least("7.0.15", (7, 2)));
     }
 }

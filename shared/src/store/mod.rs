@@ -11,6 +11,7 @@
 
 mod accounts;
 mod books;
+mod checkup;
 mod codec;
 mod durability;
 mod error;
@@ -27,6 +28,7 @@ mod recovery;
 mod refunds;
 mod retention;
 mod script;
+mod server;
 mod stats;
 mod stream;
 mod sync;
@@ -34,6 +36,7 @@ mod transactions;
 
 pub use accounts::{AffiliateView, PaymentView, ReferralView};
 pub use books::{RecordedPayment, RecordedReferral};
+pub use checkup::{Checkup, Journal};
 pub use codec::{Brief, TimelineEntry};
 pub use durability::{Durability, DurabilityProblem};
 pub use error::StoreError;
@@ -53,7 +56,8 @@ pub use recovery::{Chores, MOST_REDELIVERIES, Reclaimed, Swept};
 pub use refunds::{Refund, RefundOutcome, Refunded};
 pub use retention::{Removed, Retention};
 pub use script::{Applied, Refusal};
-pub use stats::{Memory, StateCount, Stats};
+pub use server::{Memory, OLDEST_REDIS, ServerView, Settings};
+pub use stats::{StateCount, Stats};
 pub use stream::{Claims, ReadyWatch};
 pub use sync::{Compared, PaidPayment, Replay, SyncState};
 pub use transactions::{TxCursor, TxEnd, TxFilter, TxPage, TxRef, TxView};

@@ -107,7 +107,7 @@ impl AlloyChain {
     }
 
     /// One read, of whoever answers first.
-    async fn read<T, F>(&self, question: impl Fn(Arc<Endpoint>) -> F) -> Result<T, ChainError>
+    pub(super) async fn read<T, F>(&self, question: impl Fn(Arc<Endpoint>) -> F) -> Result<T, ChainError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, ChainError>> + Send + 'static,
@@ -163,12 +163,6 @@ fn names(urls: &[Url]) -> Vec<String> {
 
 #[async_trait]
 impl Chain for AlloyChain {
-    async fn check_endpoints(&self) -> Vec<(Arc<str>, Result<(), ChainError>)> {
-        let ask = |endpoint: Arc<Endpoint>| async move { endpoint.chain_id().await };
-        let answers = self.pool.ask_all(self.pool.all(), None, ask).await;
-        answers.into_iter().map(|(endpoint, id)| (endpoint.name().clone(), id.map(drop))).collect()
-    }
-
     async fn has_code(&self, address: Address) -> Result<bool, ChainError> {
         self.read(move |endpoint| async move { Ok(!endpoint.code(address).await?.is_empty()) }).await
     }

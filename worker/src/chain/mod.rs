@@ -7,6 +7,7 @@ pub mod agree;
 pub mod alloy;
 mod bindings;
 mod broadcast;
+mod checkup;
 mod classify;
 mod decode;
 mod endpoint;
@@ -25,9 +26,8 @@ mod wire;
 
 pub use agree::{AccountNonces, Answers, NonceRange, Said};
 pub use bindings::contracts;
+pub use checkup::{EndpointView, Wiring};
 pub use simulate::LONE_CALL_GAS;
-
-use std::sync::Arc;
 
 use ::alloy::primitives::{Address, Bytes};
 use async_trait::async_trait;
@@ -197,9 +197,6 @@ pub enum ChainError {
 /// One node, or several behind one face. Each question says whom it is asked of; see "Endpoints" in ARCHITECTURE.md.
 #[async_trait]
 pub trait Chain: Send + Sync + 'static {
-    /// Asks every endpoint for its chain id: host and port, and what it said. An endpoint on another chain is an error,
-    /// and is asked nothing else from then on.
-    async fn check_endpoints(&self) -> Vec<(Arc<str>, Result<(), ChainError>)>;
     async fn has_code(&self, address: Address) -> Result<bool, ChainError>;
     /// Whether `relayer` holds `RELAYER_ROLE` on the registry and on the payout contract.
     async fn has_roles(&self, relayer: Address) -> Result<(bool, bool), ChainError>;

@@ -6,6 +6,9 @@
 use shared::ids::BlockNumber;
 use shared::tx::Fees;
 
+/// Wei per gas, where no node ever told: what most chains take.
+pub const DEFAULT_TIP: u128 = 1_000_000_000;
+
 /// Fees of a first attempt: the base fee may double before it stops being includable. `None`: the cap is below the base
 /// fee, so nothing that may be offered would be included now.
 pub fn initial(base_fee: u128, tip: u128, cap: u128) -> Option<Fees> {

@@ -50,6 +50,11 @@ pub fn payouts(mix: PayoutMix, tokens: Tokens, data: &[u8]) -> u64 {
     PAYOUT_BASE.saturating_add(reserve).saturating_add(items).max(calldata_floor(data))
 }
 
+/// The gas limit of the dearest transaction with one item.
+pub fn lone() -> u64 {
+    payouts(PayoutMix { single: 0, hybrid: 1 }, Tokens::Worst, &[])
+}
+
 /// The gas limit of `registerReferral` or `registerReferralBatch`.
 pub fn registrations(count: u64, data: &[u8]) -> u64 {
     REGISTRATION_BASE.saturating_add(count.saturating_mul(REGISTRATION)).max(calldata_floor(data))

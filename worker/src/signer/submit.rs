@@ -16,11 +16,6 @@ use crate::chain::{Conditions, Head};
 use crate::gates;
 use crate::keys::{Unsigned, sign_eip1559};
 
-/// Wei per gas, where no node ever told: what most chains take.
-const DEFAULT_TIP: u128 = 1_000_000_000;
-/// The dearest transaction with one item.
-const LONE: PayoutMix = PayoutMix { single: 0, hybrid: 1 };
-
 /// Batches are priced for tokens that behave: a batch that meets worse reverts wholly, is halved, and its last single is
 /// priced for the worst.
 fn gas_limit(kind: Kind, items: &[Brief]) -> u64 {
@@ -35,11 +30,6 @@ fn gas_limit(kind: Kind, items: &[Brief]) -> u64 {
             gas::payouts(PayoutMix { single: count - hybrid, hybrid }, tokens, &[])
         }
     }
-}
-
-/// The gas limit of the dearest transaction with one item.
-fn lone_gas() -> u64 {
-    gas::payouts(LONE, Tokens::Worst, &[])
 }
 
 /// What a submission came to.
@@ -140,7 +130,7 @@ impl Leader {
                 "{} has {} wei; one payout may cost {}: send gas money",
                 self.ctx.signer(),
                 conditions.signer_balance,
-                u128::from(lone_gas()).saturating_mul(fees.max_fee)
+                u128::from(gas::lone()).saturating_mul(fees.max_fee)
             );
             if self.ctx.store.close_gate(gates::GAS_MONEY, &reason, &self.ctx.worker).await? {
                 tracing::error!(gate = gates::GAS_MONEY, reason, "gate closed");
@@ -157,12 +147,12 @@ impl Leader {
             .sum();
         let left = conditions.signer_balance.saturating_sub(open) / fees.max_fee.max(1);
         let gas = u64::try_from(left).unwrap_or(u64::MAX);
-        Ok((gas >= lone_gas()).then_some(gas))
+        Ok((gas >= gas::lone()).then_some(gas))
     }
 
     /// Whether the balance does not cover a single payout.
     pub(super) fn is_short_of_gas_money(&self, fees: Fees, conditions: &Conditions) -> bool {
-        conditions.signer_balance < u128::from(lone_gas()).saturating_mul(fees.max_fee)
+        conditions.signer_balance < u128::from(gas::lone()).saturating_mul(fees.max_fee)
     }
 
     /// Asks for the usual tip; the one known before is good enough when a node does not answer.
@@ -171,7 +161,7 @@ impl Leader {
             Ok(tip) => self.tip = tip,
             Err(error) => {
                 self.ctx.metrics.rpc_errors.inc();
-                self.tip = self.tip.max(DEFAULT_TIP);
+                self.tip = self.tip.max(fees::DEFAULT_TIP);
                 tracing::warn!(%error, tip = self.tip, "no priority fee; keeping the last one");
             }
         }

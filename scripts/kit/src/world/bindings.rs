@@ -15,5 +15,6 @@ alloy::sol! {
     #[sol(rpc)]
     interface IAccessControl {
         function grantRole(bytes32 role, address account) external;
+        function revokeRole(bytes32 role, address account) external;
     }
 }
