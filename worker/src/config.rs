@@ -43,6 +43,8 @@ pub struct Config {
     pub bump_after_blocks: u64,
     /// Wei per gas above which nothing is bid.
     pub max_fee: u128,
+    /// Wei per gas above which no endpoint's suggested tip is believed.
+    pub max_tip: u128,
     pub metrics_listen: std::net::SocketAddr,
     pub log_format: LogFormat,
     pub log_filter: String,
@@ -125,6 +127,7 @@ impl Config {
         let poll_every = Duration::from_millis(between(env, "POLL_MS", 500, 10, 60_000));
         let bump_after_blocks = env.or("BUMP_AFTER_BLOCKS", 3u64);
         let max_fee = u128::from(env.or("MAX_FEE_GWEI", 500u64)) * 1_000_000_000;
+        let max_tip = u128::from(between(env, "MAX_TIP_GWEI", 50, 1, 1_000_000)) * 1_000_000_000;
         let metrics_listen = env.or("METRICS_LISTEN", std::net::SocketAddr::from(([127, 0, 0, 1], 9464)));
         let log_format = env.or("LOG_FORMAT", LogFormat::Text);
         let log_filter = env.or("RUST_LOG", "info".to_owned());
@@ -157,6 +160,7 @@ impl Config {
             rpc_check_every,
             bump_after_blocks,
             max_fee,
+            max_tip,
             metrics_listen,
             log_format,
             log_filter,
@@ -242,6 +246,7 @@ mod tests {
         let env = Env::new(|name| match name {
             "CHAIN_ID" => Some("mainnet".into()),
             "CONFIRMATIONS" => Some("0".into()),
+            "MAX_TIP_GWEI" => Some("0".into()),
             "SIGNER" => Some("aws".into()),
             _ => None,
         });
@@ -252,6 +257,7 @@ mod tests {
             "CHAIN_ID=mainnet",
             "AFFILIATE_REGISTRY_ADDRESS",
             "CONFIRMATIONS=0",
+            "MAX_TIP_GWEI=0",
             "SIGNER=aws",
         ];
         for name in wanted {
