@@ -161,7 +161,7 @@ impl AlloyChain {
             receipt.as_ref().is_some_and(|found| !(found.succeeded && found.events.is_empty() && ours(found)))
         };
         let ask = |endpoint: Arc<Endpoint>| async move { endpoint.receipt(&contracts, tx).await };
-        let search = self.pool.search(&self.pool.choice(), ask, is_whole).await;
+        let search = self.pool.search(&self.pool.voices(), ask, is_whole).await;
         let Some((_, Some(whole))) = search.found else {
             // One that says "none" is enough to go on: a missing receipt is evidence of nothing.
             return match search.error {
@@ -321,7 +321,7 @@ impl Chain for AlloyChain {
     async fn events_in(&self, block: Hash32) -> Result<Vec<Said<Vec<ChainEvent>>>, ChainError> {
         let (contracts, filter) = (self.contracts().await?, LogFilter::Block(block));
         let ask = |endpoint: Arc<Endpoint>| async move { endpoint.logs(&contracts, &filter).await };
-        let answers = self.pool.survey(&self.pool.choice(), |_| None, ask).await?.into_iter();
+        let answers = self.pool.survey(&self.pool.voices(), |_| None, ask).await?.into_iter();
         Ok(answers.map(|(endpoint, answer)| Said { endpoint: endpoint.name().clone(), answer }).collect())
     }
 

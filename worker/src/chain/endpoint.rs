@@ -17,6 +17,7 @@ use shared::ids::Hash32;
 
 use super::classify::{self, Revert, Trouble};
 use super::health::Health;
+use super::http::BoundedHttp;
 use super::{ChainError, SendOutcome, events};
 use crate::metrics::RpcMetrics;
 
@@ -92,7 +93,7 @@ impl Endpoint {
             name: name.into(),
             position,
             secrets: secrets_of(url),
-            client: RpcClient::new_http_with_client(http.clone(), url.clone()),
+            client: RpcClient::new(BoundedHttp::new(http.clone(), url.clone()), false),
             terms: terms.clone(),
             health: Mutex::new(Health::new(terms.check_every)),
             log_span: AtomicU64::new(events::FIRST_SPAN),

@@ -13,6 +13,7 @@ mod endpoint;
 mod events;
 pub mod heads;
 pub mod health;
+mod http;
 mod limits;
 mod pool;
 mod questions;

@@ -36,7 +36,7 @@ impl Tips {
 
     /// Reached at once, long before the max fee comes to its cap: there, a tip that is too low could never be mended.
     pub fn again(self, base_fee: u128, most: u128) -> u128 {
-        self.high.max(base_fee / AGAIN).min(most.max(self.high))
+        self.high.max(base_fee / AGAIN).min(most)
     }
 }
 
