@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::error::Problem;
 use crate::feed::Feed;
 use crate::health::{self, Readiness};
+use crate::memory::MemoryWatch;
 use crate::metrics::Metrics;
 use crate::recent::Recent;
 use crate::webhook::Webhooks;
@@ -34,6 +35,7 @@ pub struct App {
     pub(crate) clock: Clock,
     pub(crate) metrics: Metrics,
     pub(crate) feed: Arc<Feed>,
+    pub(crate) memory: MemoryWatch,
     pub(crate) slots: Semaphore,
     pub(crate) stats: Recent<Option<Arc<Stats>>>,
     pub(crate) readiness: Recent<Arc<Readiness>>,
@@ -51,6 +53,7 @@ impl App {
             return Err(problems);
         }
         Ok(Arc::new(Self {
+            memory: MemoryWatch::start(store.clone(), config.memory_watermark, tasks).await,
             feed: Feed::start(store.clone(), config.max_event_streams, tasks),
             store,
             rules: config.rules,
@@ -88,7 +91,7 @@ impl App {
 
     /// Whether requests can be served, at most a second old.
     pub(crate) async fn recent_readiness(&self) -> Arc<Readiness> {
-        self.readiness.get(async { Arc::new(health::look(&self.store).await) }).await
+        self.readiness.get(async { Arc::new(health::look(&self.store, self.memory.refusal()).await) }).await
     }
 
     pub(crate) async fn gates(&self) -> Result<Vec<ClosedGate>, StoreError> {

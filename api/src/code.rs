@@ -66,6 +66,7 @@ codes! {
     NotDurable = "not_durable", 503, "The write is not durable yet";
     NotSynced = "not_synced", 503, "The store is not synced with the chain";
     IntakePaused = "intake_paused", 503, "Intake is paused";
+    StoreFull = "store_full", 503, "The store is nearly full";
     Overloaded = "overloaded", 503, "Too many requests are in flight";
     TooManyStreams = "too_many_streams", 503, "Too many event streams are open";
     TimedOut = "timed_out", 503, "The request took too long";
@@ -77,7 +78,7 @@ impl Code {
         match self {
             Self::Overloaded => Some(1),
             Self::RedisUnavailable | Self::NotDurable | Self::NotSynced | Self::TimedOut => Some(5),
-            Self::IntakePaused | Self::TooManyStreams => Some(30),
+            Self::IntakePaused | Self::StoreFull | Self::TooManyStreams => Some(30),
             _ => None,
         }
     }

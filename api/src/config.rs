@@ -33,6 +33,8 @@ pub struct Config {
     pub max_body_bytes: usize,
     /// `MAX_EVENT_STREAMS`: how many clients may watch the live feed at once; default 256, from 1 to 10000.
     pub max_event_streams: usize,
+    /// `MEMORY_WATERMARK`: percent of Redis's `maxmemory` from which nothing new is taken; default 90, from 50 to 99.
+    pub memory_watermark: u64,
     /// `LOG_FORMAT`: `text` (default) or `json`.
     pub log_format: LogFormat,
     /// `RUST_LOG`: what is logged; default `info`.
@@ -75,6 +77,10 @@ impl Config {
         if !(1..=STREAMS_MAX).contains(&max_event_streams) {
             env.problem(format!("MAX_EVENT_STREAMS={max_event_streams}: expected 1 to {STREAMS_MAX}"));
         }
+        let memory_watermark = env.or("MEMORY_WATERMARK", 90);
+        if !(50..=99).contains(&memory_watermark) {
+            env.problem(format!("MEMORY_WATERMARK={memory_watermark}: expected 50 to 99 (percent)"));
+        }
         let log_format = env.or("LOG_FORMAT", LogFormat::Text);
         let log_filter = env.or("RUST_LOG", "info".to_owned());
         env.finish()?;
@@ -95,6 +101,7 @@ impl Config {
             hold_seconds,
             max_body_bytes,
             max_event_streams,
+            memory_watermark,
             log_format,
             log_filter,
         })
@@ -129,12 +136,13 @@ mod tests {
             "COMMISSION_BPS" => Some("10001".into()),
             "MAX_BODY_BYTES" => Some("1".into()),
             "MAX_EVENT_STREAMS" => Some("0".into()),
+            "MEMORY_WATERMARK" => Some("100".into()),
             "WEBHOOK_SECRETS" => Some("payments=hunter2".into()),
             "LANE" => Some("UPPER".into()),
             _ => None,
         });
         let problems = Config::read(env).unwrap_err();
-        assert_eq!(problems.len(), 8, "{problems:#?}");
+        assert_eq!(problems.len(), 9, "{problems:#?}");
         assert!(!problems.concat().contains("hunter2"));
     }
 }

@@ -1,4 +1,5 @@
-//! Whether this process can do its work. Red: Redis does not answer, its schema is not ours, or it is not synced. A pause
+//! Whether this process can do its work. Red: Redis does not answer, its schema is not ours, it is not synced, or it is
+//! nearly full. A pause
 //! is told, but keeps the process ready: behind a load balancer nobody could resume it otherwise.
 
 use std::time::Duration;
@@ -17,8 +18,10 @@ pub(crate) struct Readiness {
     pub(crate) notes: Vec<(&'static str, String)>,
 }
 
-pub(crate) async fn look(store: &Store) -> Readiness {
-    let mut readiness = Readiness { reasons: Vec::new(), notes: Vec::new() };
+/// `full`: why nothing new is taken, where Redis has no room for it.
+pub(crate) async fn look(store: &Store, full: Option<String>) -> Readiness {
+    let reasons = full.map(|detail| ("store_full", detail)).into_iter().collect();
+    let mut readiness = Readiness { reasons, notes: Vec::new() };
     match tokio::time::timeout(PATIENCE, look_closely(store, &mut readiness)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {

@@ -18,6 +18,7 @@ mod dto;
 mod error;
 mod feed;
 mod health;
+mod memory;
 mod metrics;
 mod recent;
 mod route_table;

@@ -13,6 +13,7 @@ use prometheus_client::registry::{Registry, Unit};
 use shared::store::Stats;
 
 use crate::code::Code;
+use crate::memory::Seen;
 
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
@@ -121,7 +122,12 @@ impl Metrics {
     }
 
     /// Everything as text. Without `stats` (Redis is away) the lane's gauges are absent rather than wrong.
-    pub(crate) fn render(&self, stats: Option<&Stats>, streams: usize) -> Result<String, std::fmt::Error> {
+    pub(crate) fn render(
+        &self,
+        stats: Option<&Stats>,
+        streams: usize,
+        seen: Seen,
+    ) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         let mut out = String::with_capacity(text.len() + 2048);
@@ -131,6 +137,16 @@ impl Metrics {
         }
         gauge(&mut out, "affiliate_api_event_streams", "Clients that watch the live feed now");
         writeln!(out, "affiliate_api_event_streams {streams}")?;
+        gauge(&mut out, "affiliate_api_redis_memory_used_bytes", "What Redis used when last looked at");
+        writeln!(out, "affiliate_api_redis_memory_used_bytes {}", seen.memory.used)?;
+        gauge(&mut out, "affiliate_api_redis_memory_max_bytes", "The maxmemory of Redis; 0 without a limit");
+        writeln!(out, "affiliate_api_redis_memory_max_bytes {}", seen.memory.max)?;
+        gauge(
+            &mut out,
+            "affiliate_api_store_full",
+            "1 while nothing new is taken because Redis is nearly full",
+        );
+        writeln!(out, "affiliate_api_store_full {}", u8::from(seen.full))?;
         gauge(&mut out, "affiliate_api_redis_up", "Whether Redis answered at this scrape");
         writeln!(out, "affiliate_api_redis_up {}", u8::from(stats.is_some()))?;
         if let Some(stats) = stats {
@@ -196,7 +212,7 @@ mod tests {
         let metrics = Metrics::new();
         metrics.request("/register", "POST", 202, Duration::from_millis(3));
         metrics.problem(Code::Unauthorized);
-        let text = metrics.render(None, 0).unwrap();
+        let text = metrics.render(None, 0, Seen::default()).unwrap();
         assert!(text.contains("# TYPE affiliate_api_http_requests_total counter"), "{text}");
         assert!(text.contains("affiliate_api_http_requests_total{route=\"/register\""), "{text}");
         assert!(text.contains("affiliate_api_auth_failures_total{code=\"unauthorized\"} 1"), "{text}");

@@ -179,6 +179,7 @@ pub const EDGES: &[(&str, &str, &str)] = &[
     ("confirming", "park", "gated"),
     ("waiting", "fail", "failed"),
     ("checking", "fail", "failed"),
+    ("checking", "await", "waiting"),
     ("ready", "fail", "failed"),
     ("submitted", "fail", "failed"),
     ("confirming", "fail", "failed"),

@@ -5,10 +5,11 @@ mod support;
 
 use std::time::Duration;
 
+use shared::ids::{BlockNumber, Wallet};
 use shared::job_state::Stage;
-use shared::store::{Departure, Refusal, SLICE, StoreError};
+use shared::store::{Departure, Exit, Refusal, SLICE, StoreError};
 use support::inspect::assert_consistent;
-use support::{MIN_IDLE, SOON, World};
+use support::{MIN_IDLE, SIGNER, SOON, World};
 
 async fn stream_length(world: &World) -> u64 {
     world.raw(redis::cmd("XLEN").arg(world.key("jobs"))).await
@@ -227,4 +228,54 @@ async fn a_gate_that_closed_without_a_block_learns_it_from_the_next_who_sees_its
     let block = shared::ids::BlockNumber::new(7);
     assert!(!world.store.close_gate_at("float", "low", "worker", block).await.unwrap());
     assert_eq!(world.store.closed_gates().await.unwrap()[0].block, Some(block));
+}
+
+#[tokio::test]
+async fn a_payout_whose_child_the_chain_does_not_know_waits_or_fails_as_the_registration_stands() {
+    let (_redis, world) = support::start().await;
+    let gone = |block| Exit::Unregistered { delay: Duration::ZERO, block: BlockNumber::new(block) };
+    let status = async |child: Wallet, status: &str, block: u64| {
+        let mut set = redis::cmd("HSET");
+        set.arg(world.key(&format!("referral:{}", child.key()))).arg("status").arg(status);
+        let _: i64 = world.raw(set.arg("block").arg(block)).await;
+    };
+    for (known, recorded_at, wanted) in [
+        ("registered", 11, Stage::Delayed),
+        ("registering", 0, Stage::Waiting),
+        ("registered", 10, Stage::Failed),
+        ("failed", 11, Stage::Failed),
+    ] {
+        let (payment, job, _) = world.checking().await;
+        status(payment.wallet, known, recorded_at).await;
+        world.leave(job, gone(10)).await.unwrap();
+        assert_eq!(world.stage(job).await, wanted, "{known} at {recorded_at}");
+        assert_eq!(world.job(job).await.attempts, 0, "{known} at {recorded_at}: charged");
+        if wanted == Stage::Delayed {
+            continue;
+        }
+        // A registration that comes in the end lets it go, whichever way it took.
+        world.refer(payment.wallet, support::wallet(7)).await;
+        while world.store.unblock(payment.wallet).await.unwrap() > 0 {}
+        assert_eq!(world.stage(job).await, Stage::Queued, "{known} at {recorded_at}");
+        world.claim_job(job).await;
+        world.leave(job, support::fail()).await.unwrap();
+    }
+    assert_consistent(&world).await;
+}
+
+#[tokio::test]
+async fn a_refunded_job_that_lost_its_nonce_is_cancelled_at_the_check_and_never_waits_for_the_leader() {
+    let (_redis, world) = support::start().await;
+    let (payment, held, nonce) = world.submitted().await;
+    world.refund(&support::refund_of(&payment, 1, "100")).await;
+    let tx = world.key(&format!("tx:{SIGNER:#x}:{nonce}"));
+    let _: i64 = world.raw(redis::cmd("DEL").arg(tx)).await;
+    world.lose_place(held.job).await;
+    world.sweep().await;
+    assert_eq!(world.stage(held.job).await, Stage::Queued);
+    let epoch = world.claim_job(held.job).await;
+    world.store.pass("worker", &[(held.job, epoch)]).await.unwrap()[0].unwrap();
+    assert_eq!(world.stage(held.job).await, Stage::Cancelled);
+    assert!(world.store.read_ready(&world.fence, 10).await.unwrap().unwrap().is_empty());
+    assert_consistent(&world).await;
 }

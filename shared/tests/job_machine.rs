@@ -156,6 +156,13 @@ async fn fire(world: &World, event: JobEvent, subject: &Subject) {
             // A hold lasts at least a millisecond of the Redis clock.
             tokio::time::sleep(Duration::from_millis(2)).await;
             store.promote().await.unwrap();
+            if event == JobEvent::Await {
+                let referral = world.key(&format!("referral:{}", child.key()));
+                let _: i64 =
+                    world.raw(redis::cmd("HSET").arg(referral).arg("status").arg("registering")).await;
+                let gone = Exit::Unregistered { delay: Duration::ZERO, block: BlockNumber::new(1) };
+                let _ = world.leave(job, gone).await;
+            }
         }
         JobEvent::Release => {
             world.refer(child, support::wallet(u64::MAX)).await;

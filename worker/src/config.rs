@@ -8,7 +8,7 @@ use shared::env::{Env, Secret};
 use shared::ids::{BlockNumber, Wallet};
 use shared::lease::LeaseTiming;
 use shared::retry::RetryPolicy;
-use shared::store::{Durability, Lane};
+use shared::store::{Durability, Lane, Retention};
 use shared::telemetry::LogFormat;
 
 /// A relayer's configuration. README.md's table lists every variable.
@@ -45,6 +45,8 @@ pub struct Config {
     pub max_fee: u128,
     /// Wei per gas above which no endpoint's suggested tip is believed.
     pub max_tip: u128,
+    /// How much of what has ended stays in Redis.
+    pub retention: Retention,
     pub metrics_listen: std::net::SocketAddr,
     pub log_format: LogFormat,
     pub log_filter: String,
@@ -56,6 +58,19 @@ pub struct RedisConfig {
     pub url: Secret,
     pub lane: Lane,
     pub durability: Durability,
+}
+
+/// More than a takeover looks back at.
+const RETAINED_NONCES: u64 = 4_096;
+
+/// `RETAIN_JOBS` and `RETAIN_DAYS`.
+fn retention(env: &mut Env<'_>) -> Retention {
+    let days = between(env, "RETAIN_DAYS", 90, 1, 36_500);
+    Retention {
+        jobs: between(env, "RETAIN_JOBS", 200_000, 0, 1_000_000_000),
+        age: Duration::from_secs(days * 24 * 60 * 60),
+        nonces: RETAINED_NONCES,
+    }
 }
 
 impl RedisConfig {
@@ -128,6 +143,7 @@ impl Config {
         let bump_after_blocks = env.or("BUMP_AFTER_BLOCKS", 3u64);
         let max_fee = u128::from(env.or("MAX_FEE_GWEI", 500u64)) * 1_000_000_000;
         let max_tip = u128::from(between(env, "MAX_TIP_GWEI", 50, 1, 1_000_000)) * 1_000_000_000;
+        let retention = retention(env);
         let metrics_listen = env.or("METRICS_LISTEN", std::net::SocketAddr::from(([127, 0, 0, 1], 9464)));
         let log_format = env.or("LOG_FORMAT", LogFormat::Text);
         let log_filter = env.or("RUST_LOG", "info".to_owned());
@@ -161,6 +177,7 @@ impl Config {
             bump_after_blocks,
             max_fee,
             max_tip,
+            retention,
             metrics_listen,
             log_format,
             log_filter,

@@ -12,11 +12,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use shared::job::{Failure, FailureClass, Kind};
-use shared::money::{Sge, Usdc};
-use shared::store::{ClosedGate, Departure, Exit, Stats};
+use shared::store::{Departure, Exit};
 
 use crate::chain::health::Fault;
-use crate::chain::{Conditions, TokenRoom};
+
+mod gauges;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ByClass {
@@ -75,9 +75,6 @@ pub struct ByEvent {
     pub event: String,
 }
 
-/// Whole tokens above which a window's limit means that there is none.
-const OFF: f64 = 1e18;
-
 type FloatGauge = Gauge<f64, AtomicU64>;
 type IntGauge = Gauge<i64, AtomicI64>;
 
@@ -131,6 +128,7 @@ metrics! {
     bumps: [Counter] = "fee_bumps", "Fee bumps journaled";
     cancels: [Counter] = "cancels", "Cancels journaled";
     nonce_errors: [Counter] = "nonce_errors", "Answers of nodes that contradict the journal's nonces";
+    strangers: [Counter] = "stranger_nonces", "Nonces of the signer that transactions consumed which are not in the journal";
     rpc_errors: [Counter] = "rpc_errors", "Questions to nodes without a usable answer";
     rpc_up: [Family<ByEndpoint, IntGauge>] = "rpc_up", "1 while the endpoint is on the right chain and does not fail";
     rpc_lag: [Family<ByEndpoint, IntGauge>] = "rpc_lag_blocks", "Blocks by which the endpoint was behind the best head when last asked";
@@ -145,6 +143,7 @@ metrics! {
     deleted_entries: [Counter] = "deleted_entries", "Stream entries that were gone while they were pending";
     unreadable_nonces: [IntGauge] = "unreadable_nonces", "Open nonces whose record cannot be read; leader only";
     unreadable_jobs: [Counter] = "unreadable_jobs", "Times that a sweep met a job whose record cannot be read";
+    removed_jobs: [Counter] = "jobs_removed", "Ended jobs removed from Redis, as retention allows";
     leadership_changes: [Counter] = "leadership_changes", "Terms that this relayer took up";
     lease_held: [IntGauge] = "lease_held", "1 while this relayer is the leader";
     lease_term: [IntGauge] = "lease_term", "The fencing term of the lease as last seen";
@@ -239,7 +238,7 @@ impl Metrics {
             let (charge, failure): (bool, Option<&Failure>) = match &departure.exit {
                 Exit::BackOff { charge, failure, .. } => (*charge, failure.as_ref()),
                 Exit::Fail { failure, charge } => (*charge, Some(failure)),
-                Exit::Park { .. } => (false, None),
+                Exit::Park { .. } | Exit::Unregistered { .. } => (false, None),
             };
             if charge {
                 self.attempts.inc();
@@ -248,62 +247,6 @@ impl Metrics {
                 self.failures.get_or_create(&ByClass { class: failure.class.name() }).inc();
             }
         }
-    }
-
-    /// The gauges of money, as read at one block.
-    pub fn set_conditions(&self, conditions: &Conditions) {
-        self.signer_balance.set(conditions.signer_balance as f64 / 1e18);
-        let usdc = |units: Usdc| units.base_units() as f64 / 1e6;
-        let sge = |units: Sge| units.base_units() as f64 / 1e18;
-        self.set_token("usdc", &conditions.usdc, usdc);
-        self.set_token("sge", &conditions.sge, sge);
-    }
-
-    fn set_token<T: Copy>(&self, token: &'static str, room: &TokenRoom<T>, whole: impl Fn(T) -> f64) {
-        self.payout_funds.get_or_create(&ByToken { token }).set(whole(room.funds));
-        self.window_left.get_or_create(&ByToken { token }).set(whole(room.window_left));
-        let limit = whole(room.window_limit);
-        if limit < OFF {
-            self.window_limit.get_or_create(&ByToken { token }).set(limit);
-        } else {
-            self.window_limit.remove(&ByToken { token });
-        }
-    }
-
-    /// The gates that are closed now, by name.
-    pub fn set_gates(&self, gates: &[ClosedGate]) {
-        self.gate_closed.clear();
-        self.gate_parked.clear();
-        for closed in gates {
-            let label = ByGate { gate: closed.gate.clone() };
-            self.gate_closed.get_or_create(&label).set(1);
-            self.gate_parked.get_or_create(&label).set(closed.parked as i64);
-        }
-    }
-
-    /// Who holds the lease, as last seen: `boot-uuid:term`.
-    pub fn set_holder(&self, value: Option<&str>) {
-        self.lease_holder.clear();
-        let Some((boot, term)) = value.and_then(|value| value.rsplit_once(':')) else { return };
-        self.lease_holder.get_or_create(&ByHolder { holder: boot.to_owned() }).set(1);
-        if let Ok(term) = term.parse() {
-            self.lease_term.set(term);
-        }
-    }
-
-    /// The gauges of the lane's queues.
-    pub fn set_stats(&self, stats: &Stats) {
-        let age = |since: u64| stats.now.saturating_sub(since) as f64 / 1000.0;
-        for state in &stats.states {
-            let label = ByState { state: state.state };
-            self.depth.get_or_create(&label).set(state.count as i64);
-            self.oldest.get_or_create(&label).set(state.oldest.map_or(0.0, age));
-        }
-        for (event, total) in &stats.totals {
-            self.totals.get_or_create(&ByEvent { event: event.clone() }).set(*total as i64);
-        }
-        self.queued.set(stats.queued as i64);
-        self.oldest_queued.set(stats.oldest_queued.map_or(0.0, age));
     }
 
     /// The text that Prometheus reads, in the classic format.

@@ -1,5 +1,5 @@
 //! Puts jobs back into the queue: after a delay, after a hold, when a gate opened, when a registration was decided; and
-//! now and then looks for jobs that were left behind. One relayer at a time does this; the others ask every
+//! now and then looks for jobs that were left behind and for ended ones that need not stay. One relayer at a time does this; the others ask every
 //! two seconds whether it still does. The scripts make it harmless that two do.
 
 use std::collections::BTreeMap;
@@ -19,6 +19,7 @@ const EVERY: Duration = Duration::from_secs(1);
 const SLICE_EVERY: Duration = Duration::from_millis(500);
 const SOONEST: Duration = Duration::from_millis(10);
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
+const RETAIN_EVERY: Duration = Duration::from_secs(10);
 /// How many jobs a gate that just opened lets go at first; doubled while it stays open, so that a gate that closes again
 /// at once costs little, however many wait.
 const FIRST_SLICE: usize = 16;
@@ -56,11 +57,18 @@ struct Turn {
     /// When the next sweep begins, and the one that is under way.
     sweep_at: Instant,
     sweep: Option<Sweep>,
+    /// When to look again for what need not stay.
+    retain_at: Instant,
 }
 
 impl Turn {
     fn new() -> Self {
-        Self { slices: BTreeMap::new(), sweep_at: Instant::now() + SWEEP_EVERY, sweep: None }
+        Self {
+            slices: BTreeMap::new(),
+            sweep_at: Instant::now() + SWEEP_EVERY,
+            sweep: None,
+            retain_at: Instant::now(),
+        }
     }
 
     /// One round; returns when to come again, `None` when the turn is another's.
@@ -98,6 +106,12 @@ impl Turn {
             if sweep.slice(ctx).await? {
                 (self.sweep, self.sweep_at) = (None, Instant::now() + SWEEP_EVERY);
             }
+        }
+        if Instant::now() >= self.retain_at {
+            let removed = ctx.store.retain(&ctx.config.retention).await?;
+            ctx.metrics.removed_jobs.inc_by(removed.jobs);
+            self.retain_at = Instant::now() + if removed.more { BREATH } else { RETAIN_EVERY };
+            next = next.min(if removed.more { BREATH } else { next });
         }
         Ok(Some(next.max(SOONEST)))
     }

@@ -13,6 +13,9 @@ use crate::gates;
 
 /// A node that lags behind the block of the registration catches up within this.
 const LAG: Duration = Duration::from_secs(1);
+/// Blocks after which a registration that Redis knows and the chain does not is none: no node is so far behind, and no
+/// reorganisation so deep.
+const FORGOTTEN_AFTER: u64 = 64;
 
 /// Where a checked job goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,10 +39,13 @@ pub fn decide(verdict: Verdict, attempts: u32, at: BlockNumber, policy: &RetryPo
     match verdict {
         Verdict::Fine => Next::Ready,
         Verdict::AlreadyDone => Next::Settled { block: at },
-        // We know the referral, and blocks have one time each: the node is behind, or between two blocks. No charge.
-        Verdict::NotRegistered | Verdict::OutOfTime => {
-            Next::Leaves(Exit::BackOff { delay: LAG, charge: false, failure: None })
-        }
+        // We know the referral: the node is behind, or the registration is gone. The record of it tells which.
+        Verdict::NotRegistered => Next::Leaves(Exit::Unregistered {
+            delay: LAG,
+            block: BlockNumber::new(at.get().saturating_sub(FORGOTTEN_AFTER)),
+        }),
+        // Blocks have one time each, and the node was between two. No charge.
+        Verdict::OutOfTime => Next::Leaves(Exit::BackOff { delay: LAG, charge: false, failure: None }),
         Verdict::Gate { gate, reason } => Next::Parked { gate, reason },
         Verdict::Fails(failure) => Next::Leaves(charged(failure, attempts, policy, draw)),
     }
@@ -88,9 +94,11 @@ mod tests {
 
     #[test]
     fn a_lagging_node_costs_no_attempt() {
-        for verdict in [Verdict::NotRegistered, Verdict::OutOfTime] {
-            let next = decide(verdict, 2, BlockNumber::new(9), &RetryPolicy::new(3), 0.5);
-            assert!(matches!(next, Next::Leaves(Exit::BackOff { charge: false, .. })));
-        }
+        let decide = |verdict| decide(verdict, 2, BlockNumber::new(99), &RetryPolicy::new(3), 0.5);
+        assert!(matches!(decide(Verdict::OutOfTime), Next::Leaves(Exit::BackOff { charge: false, .. })));
+        let Next::Leaves(Exit::Unregistered { block, .. }) = decide(Verdict::NotRegistered) else {
+            panic!("a registration that is not there")
+        };
+        assert_eq!(block.get(), 35);
     }
 }

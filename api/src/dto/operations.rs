@@ -113,7 +113,7 @@ impl StatsView {
 /// One thing that stands in the way, or is worth knowing.
 #[derive(Debug, Object)]
 pub(crate) struct ReadinessPoint {
-    /// `redis_unavailable`, `schema`, `not_synced` or `intake_paused`.
+    /// `redis_unavailable`, `schema`, `not_synced`, `store_full` or `intake_paused`.
     pub(crate) code: String,
     /// What it is, and what to do about it.
     pub(crate) detail: String,

@@ -60,7 +60,10 @@ impl Health {
     #[oai(path = "/metrics", method = "get", operation_id = "metrics")]
     async fn metrics(&self, app: Data<&Arc<App>>) -> Result<Response<PlainText<String>>, Problem> {
         let stats = app.recent_stats().await;
-        let text = app.metrics.render(stats.as_deref(), app.feed.watchers()).map_err(Problem::internal)?;
+        let text = app
+            .metrics
+            .render(stats.as_deref(), app.feed.watchers(), app.memory.seen())
+            .map_err(Problem::internal)?;
         Ok(Response::new(PlainText(text)).header("Content-Type", metrics::CONTENT_TYPE))
     }
 }

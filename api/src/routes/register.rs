@@ -38,6 +38,7 @@ impl Registration {
         caller: Registrar,
         body: JsonBody<RegisterRequest>,
     ) -> Result<RegisterResponse, Problem> {
+        app.memory.check()?;
         let RegisterRequest { wallet, referrer } = body.0;
         let registration = store::Registration { child: wallet, referrer, actor: caller.0.name.to_string() };
         let answer = |job: Option<String>, on_record: Option<String>| {

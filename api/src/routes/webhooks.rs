@@ -133,6 +133,7 @@ impl Webhooks {
 }
 
 async fn decide(app: &App, delivery: &Delivery) -> Result<WebhookAnswer, Problem> {
+    app.memory.check()?;
     let event = Event::parse(&delivery.body)?;
     if event.refund { refund(app, delivery, event).await } else { accept(app, delivery, event).await }
 }

@@ -39,6 +39,40 @@ async fn not_synced_tells_how_far_the_replay_has_come() {
 }
 
 #[tokio::test]
+async fn a_redis_that_is_nearly_full_takes_nothing_new_and_opens_again_by_itself() {
+    let server = Server::start().await;
+    let (child, referrer) = (wallet(1), wallet(2));
+    server.refer(&child, &referrer).await;
+    let used: u64 = {
+        let info = server.redis_cli(&["INFO", "memory"]);
+        let line = info.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap();
+        line.trim().parse().unwrap()
+    };
+    let limit = |bytes: u64| {
+        assert_eq!(server.redis_cli(&["CONFIG", "SET", "maxmemory", &bytes.to_string()]).trim(), "OK");
+    };
+    // 95 % of it are used.
+    limit(used + used / 19);
+    let red = eventually(|| ready(&server), |answer| answer.status == 503).await;
+    assert_eq!(red.body["reasons"][0]["code"], "store_full", "{red:?}");
+    assert!(red.text.contains("maxmemory") && red.text.contains("RETAIN_JOBS"), "{red:?}");
+    let before = server.taken().await;
+    let refused = Answer::of(server.deliver("evt_1", &payment("pay_1", &child, "10"))).await;
+    refused.is_problem(503, "store_full");
+    assert!(refused.headers.contains_key("retry-after"), "{refused:?}");
+    let registration = server.register(&json!({"wallet": wallet(3), "referrer": referrer}));
+    Answer::of(registration).await.is_problem(503, "store_full");
+    assert_eq!(server.taken().await, before, "something was taken all the same");
+    let text = Answer::of(server.request(Method::GET, "/metrics")).await.text;
+    assert!(text.contains("affiliate_api_store_full 1"), "{text}");
+
+    limit(0);
+    eventually(|| ready(&server), |answer| answer.status == 200).await;
+    let again = Answer::of(server.deliver("evt_1", &payment("pay_1", &child, "10"))).await;
+    assert_eq!(again.status, 202, "{again:?}");
+}
+
+#[tokio::test]
 async fn redis_away_is_red_with_the_reason_while_the_process_lives() {
     let mut server = Server::start().await;
     drop(server.redis.take());

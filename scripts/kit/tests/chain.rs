@@ -4,7 +4,7 @@ mod support;
 
 use anyhow::{Context as _, Result, ensure};
 use kit::world::process::until;
-use kit::world::{Mining, World};
+use kit::world::{Mining, World, metric};
 use serde_json::{Value, json};
 use support::{LIMIT, all_paid_once, at_stage, journaled, pay, price_out, quick, registered, wallet};
 
@@ -217,5 +217,26 @@ async fn a_nonce_that_a_stranger_consumed_is_waited_for_and_then_its_jobs_are_pa
     world.anvil.set_mining(Mining::Every(1)).await?;
     all_paid_once(&world, &client, &[job]).await?;
     ensure!(world.contracts.paid().await?.len() == 1);
+    let counted = metric(&world.relayers[0].metrics().await?, "ail_stranger_nonces_total");
+    ensure!(counted == Some(1.0), "{counted:?} strangers counted");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_leader_in_office_notices_that_others_have_used_its_account_and_goes_on_above() -> Result<()> {
+    let world = quick().start().await?;
+    let client = world.client()?;
+    let (child, _) = registered(&client).await?;
+    let relayer = kit::world::contracts::RELAYER;
+    for _ in 0..3 {
+        let gas = json!([{ "from": relayer, "to": relayer, "gas": "0x5208" }]);
+        world.anvil.rpc("eth_sendTransaction", gas).await?;
+    }
+    world.until_logged(0, "the chain has consumed nonces that the journal never gave out", LIMIT).await?;
+    let begun = std::time::Instant::now();
+    let jobs = pay(&client, &child, 1, "above").await?;
+    all_paid_once(&world, &client, &jobs).await?;
+    // Signed at a consumed nonce it would have waited for a receipt that nobody has.
+    ensure!(begun.elapsed().as_secs() < PAST_HOPE, "paid after {:?}", begun.elapsed());
     Ok(())
 }

@@ -8,9 +8,11 @@ use anyhow::{Context as _, Result, ensure};
 use kit::world::client::payment;
 use kit::world::contracts::DEPLOYER;
 use kit::world::process::until;
-use kit::world::{Delivery, Signal};
+use kit::world::{Delivery, Mining, Signal};
 use serde_json::Value;
-use support::{LIMIT, at_once, children, count_in, quick, settled_once, until_idle, wallet};
+use support::{
+    LIMIT, at_once, at_stage, children, count_in, quick, registered, settled_once, until_idle, wallet,
+};
 
 const PAID: usize = 1_000;
 const UNPAID: usize = 200;
@@ -69,6 +71,37 @@ async fn an_emptied_redis_is_synced_from_the_chain_and_nothing_is_paid_twice() -
         "a payment of the first thousand has a job again"
     );
     Ok(())
+}
+
+#[tokio::test]
+async fn a_payment_that_is_not_deep_yet_when_redis_is_emptied_may_still_be_undone_and_is_then_paid_again()
+-> Result<()> {
+    let mut world = quick().start().await?;
+    let client = world.client()?;
+    let (child, _) = registered(&client).await?;
+    world.anvil.set_mining(Mining::Manual).await?;
+    let shallow = deliveries(&[child], "shallow", 1).remove(0);
+    let job = client.deliver(&shallow).await?.expect(&[202])?.job_id()?;
+    at_stage(&client, &job, "submitted").await?;
+    until("the payment in a block", LIMIT, || async {
+        world.anvil.mine(1).await?;
+        Ok((world.contracts.paid().await?.len() == 1).then_some(()))
+    })
+    .await?;
+
+    world.redis.cli(&["FLUSHALL"]).await?;
+    client.until_ready(LIMIT).await?;
+    let depth = world.anvil.block_number().await? + 1 - world.contracts.paid().await?[0].block;
+    world.anvil.reorg(depth).await?;
+    ensure!(world.contracts.paid().await?.is_empty(), "still there");
+    world.kill_relayer(0, Signal::SIGKILL).await?;
+    world.anvil.set_mining(Mining::Every(1)).await?;
+    world.restart_relayer(0, &std::collections::BTreeMap::new())?;
+
+    let answer = client.deliver(&shallow).await?;
+    let job = answer.expect(&[202])?.job_id()?;
+    client.wait_for(&job, &["done"], LIMIT).await?;
+    settled_once(&world, &client, &[job], 1).await
 }
 
 #[tokio::test]

@@ -113,29 +113,16 @@ impl Store {
     /// What `referrer` earned.
     pub async fn affiliate(&self, referrer: Wallet) -> Result<AffiliateView, StoreError> {
         let key = self.keys.affiliate(referrer);
-        let mode: Option<String> = self.read("affiliate", redis::cmd("HGET").arg(&key).arg("mode")).await?;
-        let mut view = AffiliateView {
-            mode: match mode {
-                None => PayoutMode::default(),
-                Some(mode) => PayoutMode::from_name(&mode).ok_or_else(|| StoreError::Corrupt {
-                    key: key.clone(),
-                    field: "mode",
-                    value: mode,
-                    expected: "a payout mode",
-                })?,
-            },
-            ..Default::default()
-        };
+        let fields: HashMap<String, String> = self.read("affiliate", redis::cmd("HGETALL").arg(&key)).await?;
+        let mut view = recorded(&Record { key: &key, fields: &fields })?;
+        view.owed = self.owed_by(referrer).await?;
         let index = self.keys.jobs_of_wallet(referrer);
         let mut offset = 0;
         loop {
             let ids = self.index_slice(&index, false, &JobFilter::default(), offset).await?;
-            let mut payments = Vec::new();
             for job in self.load(&ids).await?.into_iter().flatten() {
-                payments.extend(payment_of(&job, referrer));
                 view.count(referrer, job);
             }
-            view.owed = plus(view.owed, self.owed(&payments).await?);
             offset += ids.len();
             if ids.len() < SLICE {
                 break;
@@ -146,6 +133,19 @@ impl Store {
             }
         }
         Ok(view)
+    }
+
+    /// What `referrer` owes back.
+    async fn owed_by(&self, referrer: Wallet) -> Result<Commission, StoreError> {
+        let key = self.keys.owing(referrer);
+        let payments: Vec<String> = self.read("owed", redis::cmd("SMEMBERS").arg(&key)).await?;
+        let payments = payments.iter().map(|id| codec::parse(&key, "payment", id, "a payment id"));
+        let payments: Vec<PaymentId> = payments.collect::<Result<_, _>>()?;
+        let mut sum = Commission::default();
+        for slice in payments.chunks(SLICE) {
+            sum = plus(sum, self.owed(slice).await?);
+        }
+        Ok(sum)
     }
 
     /// What is owed on these payments together.
@@ -170,6 +170,33 @@ impl Store {
         }
         Ok(sum)
     }
+}
+
+/// The payout mode, and what jobs came to that were removed since.
+fn recorded(record: &Record<'_>) -> Result<AffiliateView, StoreError> {
+    let mut view = AffiliateView {
+        mode: match record.text("mode") {
+            "" => PayoutMode::default(),
+            mode => PayoutMode::from_name(mode).ok_or_else(|| StoreError::Corrupt {
+                key: record.key.to_owned(),
+                field: "mode",
+                value: mode.to_owned(),
+                expected: "a payout mode",
+            })?,
+        },
+        paid: Commission {
+            usdc: record.maybe("past_usdc", "base units")?.unwrap_or_default(),
+            sge: record.maybe("past_sge", "base units")?.unwrap_or_default(),
+        },
+        children: record.maybe("past_children", "a number")?.unwrap_or_default(),
+        ..Default::default()
+    };
+    for (state, field) in [("done", "past_done"), ("cancelled", "past_cancelled")] {
+        if let Some(count) = record.maybe(field, "a number")? {
+            view.payouts.insert(state, count);
+        }
+    }
+    Ok(view)
 }
 
 impl AffiliateView {
@@ -199,13 +226,5 @@ fn plus(a: Commission, b: Commission) -> Commission {
     Commission {
         usdc: a.usdc.checked_add(b.usdc).unwrap_or(a.usdc),
         sge: a.sge.checked_add(b.sge).unwrap_or(a.sge),
-    }
-}
-
-/// The payment that `job` pays a commission on, if it pays `referrer`.
-fn payment_of(job: &Job, referrer: Wallet) -> Option<PaymentId> {
-    match &job.payload {
-        Payload::Payout(payout) if payout.referrer == referrer => Some(payout.payment_id),
-        _ => None,
     }
 }

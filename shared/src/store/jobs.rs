@@ -22,6 +22,10 @@ pub enum Exit {
     Park { gate: String, reason: Failure },
     /// Dead-lettered.
     Fail { failure: Failure, charge: bool },
+    /// The chain does not know the registration of the payout's child, though it is to know every one that Redis recorded up
+    /// to `block`. Never charged: it waits for a registration under way, is tried again after `delay` for one that is
+    /// newer, and fails, until somebody registers the wallet again, where there is neither.
+    Unregistered { delay: Duration, block: BlockNumber },
 }
 
 /// One job's departure.
@@ -89,6 +93,8 @@ struct LeaveItem<'a> {
     pack_max: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     nonce: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    block: Option<String>,
 }
 
 impl<'a> From<&'a Departure> for LeaveItem<'a> {
@@ -103,12 +109,13 @@ impl<'a> From<&'a Departure> for LeaveItem<'a> {
             error: None,
             pack_max: departure.pack_max,
             nonce: departure.nonce.map(|nonce| nonce.to_string()),
+            block: None,
         };
         match &departure.exit {
             Exit::BackOff { delay, charge, failure } => {
                 item.event = "back_off";
                 item.charge = u8::from(*charge);
-                item.delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+                item.delay_ms = millis(*delay);
                 item.error = failure.as_ref();
             }
             Exit::Park { gate, reason } => {
@@ -120,9 +127,18 @@ impl<'a> From<&'a Departure> for LeaveItem<'a> {
                 item.charge = u8::from(*charge);
                 item.error = Some(failure);
             }
+            Exit::Unregistered { delay, block } => {
+                item.event = "unregistered";
+                item.delay_ms = millis(*delay);
+                item.block = Some(block.to_string());
+            }
         }
         item
     }
+}
+
+fn millis(delay: Duration) -> u64 {
+    u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Store {

@@ -84,6 +84,10 @@ impl Keys {
         self.key(&format!("affiliate:{}", referrer.key()))
     }
 
+    pub(super) fn owing(&self, referrer: Wallet) -> String {
+        self.key(&format!("owing:{}", referrer.key()))
+    }
+
     pub(super) fn unblock(&self) -> String {
         self.key("unblock")
     }

@@ -98,6 +98,8 @@ scripts! {
     REGISTER = "register";
     REGISTERED = "registered";
     RELEASE_PARKED = "release_parked";
+    RETAIN = "retain";
+    RETAIN_TXS = "retain_txs";
     RETRY = "retry";
     SET_MODE = "set_mode";
     SETTLE = "settle";

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Store;
+use super::codec;
 use super::error::StoreError;
 use crate::job_state::Stage;
 
@@ -31,7 +32,24 @@ pub struct Stats {
     pub now: u64,
 }
 
+/// What Redis uses of its memory, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Memory {
+    pub used: u64,
+    /// `maxmemory`; 0 where there is no limit.
+    pub max: u64,
+}
+
 impl Store {
+    pub async fn memory(&self) -> Result<Memory, StoreError> {
+        let info: String = self.read("memory", redis::cmd("INFO").arg("memory")).await?;
+        let field = |name| {
+            let text = info.lines().find_map(|line: &str| line.strip_prefix(name)).unwrap_or_default();
+            codec::parse("INFO memory", name, text.trim(), "bytes")
+        };
+        Ok(Memory { used: field("used_memory:")?, max: field("maxmemory:")? })
+    }
+
     pub async fn stats(&self) -> Result<Stats, StoreError> {
         let mut pipe = redis::pipe();
         pipe.cmd("TIME").cmd("XLEN").arg(self.keys.jobs()).cmd("XLEN").arg(self.keys.ready());

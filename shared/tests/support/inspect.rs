@@ -32,6 +32,9 @@ pub async fn assert_consistent(world: &World) {
     for (payment, fields) in &lane.payments {
         if fields.contains_key("owed_usdc") {
             expected.member("owed", payment);
+            if let Some(referrer) = fields.get("referrer") {
+                expected.member(&format!("owing:{referrer}"), payment);
+            }
         }
     }
     for (tx, fields) in &lane.txs {
@@ -148,7 +151,7 @@ async fn read(world: &World) -> Lane {
                 let members: Vec<(String, f64)> = world.raw(&mut command).await;
                 lane.sets.insert(key.to_owned(), members.into_iter().collect());
             }
-            "waiting" | "stranded" | "parking" => {
+            "waiting" | "stranded" | "owing" | "parking" => {
                 let members: Vec<String> = world.raw(redis::cmd("SMEMBERS").arg(world.key(key))).await;
                 lane.sets.insert(key.to_owned(), members.into_iter().map(|member| (member, 0.0)).collect());
             }

@@ -33,6 +33,7 @@ pub(super) async fn ensure(ctx: &Context, fence: &Fence, force: bool) -> Result<
         return Ok(false);
     }
     let head = ctx.chain.head().await?.number;
+    let deep = head.below(ctx.config.confirmations);
     let begun = state.replay.filter(|_| state.resume.is_some());
     // What was replayed less than the confirmation depth ago may have been reorganised since.
     let again = state.resume.or(state.checkpoint);
@@ -45,8 +46,8 @@ pub(super) async fn ensure(ctx: &Context, fence: &Fence, force: bool) -> Result<
         });
     show(ctx, fence, &state.run_id, &shown).await?;
     while from <= head.get() {
-        let to = BlockNumber::new(head.get().min(from + SPAN - 1));
-        let events = replay(ctx, fence, BlockNumber::new(from), to).await?;
+        let to = BlockNumber::new(head.get().min(from + span() - 1));
+        let events = replay(ctx, fence, BlockNumber::new(from), to, deep).await?;
         shown = Replay { at: Some(to), events: shown.events + events as u64, ..shown };
         show(ctx, fence, &state.run_id, &shown).await?;
         crash_point!("after_replayed_span");
@@ -78,14 +79,20 @@ pub(super) async fn follow(
     let mut from =
         checkpoint.get().saturating_sub(ctx.config.confirmations).max(ctx.config.start_block.get());
     while from <= deep.get() {
-        let to = BlockNumber::new(deep.get().min(from + SPAN - 1));
-        replay(ctx, fence, BlockNumber::new(from), to).await?;
+        let to = BlockNumber::new(deep.get().min(from + span() - 1));
+        replay(ctx, fence, BlockNumber::new(from), to, Some(deep)).await?;
         from = to.get() + 1;
     }
     match ctx.store.set_synced(fence, &state.run_id, deep).await? {
         true => Ok(Some(deep)),
         false => Err(SyncError::Overtaken),
     }
+}
+
+/// Blocks per question. In builds with `failpoints`, `FAILPOINTS=replay_span=return(<blocks>)` makes it fewer.
+fn span() -> u64 {
+    fail::fail_point!("replay_span", |blocks| blocks.and_then(|text| text.parse().ok()).unwrap_or(SPAN));
+    SPAN
 }
 
 /// Lets everybody see how far the replay has come.
@@ -96,11 +103,13 @@ async fn show(ctx: &Context, fence: &Fence, run_id: &str, replay: &Replay) -> Re
     }
 }
 
+/// Writes down what the contracts did in these blocks: registrations, and payments up to `deep`.
 async fn replay(
     ctx: &Context,
     fence: &Fence,
     from: BlockNumber,
     to: BlockNumber,
+    deep: Option<BlockNumber>,
 ) -> Result<usize, SyncError> {
     let events = ctx.chain.events(from, to).await?;
     let mut referrals = Vec::new();
@@ -110,6 +119,8 @@ async fn replay(
             ChainEventKind::Registered { child, referrer } => {
                 referrals.push((*child, *referrer, event.block))
             }
+            // A payment that may yet be undone is none: a webhook for it gets a job, and the check stage settles that.
+            ChainEventKind::Paid { .. } if deep.is_none_or(|deep| event.block > deep) => {}
             ChainEventKind::Paid { payment, referrer, child, usdc, sge } => paid.push(PaidPayment {
                 payment: *payment,
                 block: event.block,

@@ -19,7 +19,7 @@ impl Leader {
     pub(super) async fn take_over(&mut self) -> Result<(), RoundError> {
         sync::ensure(&self.ctx, &self.fence, false).await?;
         let signer = self.ctx.signer();
-        let mut expected = self.ctx.store.next_nonce(signer).await?;
+        let expected = self.ctx.store.next_nonce(signer).await?;
         let unreadable = self.remember_open().await?;
         let head = self.ctx.chain.head().await?.number;
         let deep = head.below(self.ctx.config.confirmations).unwrap_or(BlockNumber::new(0));
@@ -57,16 +57,16 @@ impl Leader {
             );
             sync::ensure(&self.ctx, &self.fence, true).await?;
         }
+        // A write of our own before any broadcast, also where nothing changes: once it is as durable as the policy asks, so is
+        // everything in the journal before it, whose writer may have died before it was.
+        let next = plan.set_next.or(expected).unwrap_or(Nonce::new(0));
+        if !self.ctx.store.set_next_nonce(&self.fence, signer, expected, next).await? {
+            return Err(RoundError::Fenced);
+        }
+        self.next = next;
         for nonce in plan.rebroadcast {
             self.broadcast(nonce).await?;
         }
-        if let Some(next) = plan.set_next {
-            if !self.ctx.store.set_next_nonce(&self.fence, signer, expected, next).await? {
-                return Err(RoundError::Fenced);
-            }
-            expected = Some(next);
-        }
-        self.next = expected.unwrap_or(Nonce::new(0));
         self.holes = plan.fill.into_iter().collect();
         Ok(())
     }

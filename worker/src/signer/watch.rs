@@ -32,6 +32,12 @@ impl Leader {
             self.follow(deep.number).await?;
         }
         let latest = self.note_inclusions(head).await?;
+        if latest > self.next {
+            return Err(RoundError::Outdated(format!(
+                "the account has sent {latest} transactions, the journal has given out {} nonces",
+                self.next
+            )));
+        }
         self.push_stuck(head, latest).await?;
         self.open_gates(head).await
     }
@@ -188,7 +194,7 @@ impl Leader {
             unfenced(&applied)?;
         }
         if outcome.consumed_by == "stranger" {
-            self.ctx.metrics.nonce_errors.inc();
+            self.ctx.metrics.strangers.inc();
             tracing::error!(nonce = nonce.get(), "a transaction that is not ours consumed this nonce");
         }
         let signer = self.ctx.signer();

@@ -18,9 +18,7 @@ local payment = record(payment_key)
 
 local function again(code, event)
   count('intake:' .. event)
-  if payment.job and redis.call('HINCRBY', job_key(payment.job), event, 1) <= 8 then
-    log(payment.job, { event = event, delivery = event_id })
-  end
+  note_delivery(payment.job, event, event_id)
   return { code, payment.decision or '', payment.job or '' }
 end
 

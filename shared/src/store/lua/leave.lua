@@ -2,17 +2,36 @@
 -- refund arrived while it was journaled is cancelled instead.
 -- KEYS: 1 = lane prefix
 -- ARGV: 1 = who, 2 = lease value or '', then one JSON object per job:
---       {id, epoch, event: back_off | park | fail, charge: 0|1, delay_ms, gate, error: {class, reason} or nil,
---        pack_max or nil, nonce or nil}
+--       {id, epoch, event: back_off | park | fail | unregistered, charge: 0|1, delay_ms, gate, error: {class, reason}
+--        or nil, pack_max or nil, nonce or nil, block: for unregistered}
 -- Returns: one refusal code per job
 local who, fence, out = ARGV[1], ARGV[2], {}
 local from = { checking = true, ready = true, submitted = true, confirming = true }
+local from_checking = { checking = true }
+
+-- The chain, up to `block`, does not know the registration of a payout's child: what that means for the payout. Changes
+-- `item` into it; true when the payout has to wait for the registration instead.
+local function is_to_wait(item, job)
+  local child = cjson.decode(job.payload).child
+  local referral = record(key('referral:') .. child)
+  if referral.status == 'registering' then return true, child end
+  item.event = 'back_off'
+  if referral.status == 'registered' and tonumber(referral.block or '0') > tonumber(item.block) then return false end
+  -- It was in a block that is no more, or it failed: nobody is on the way to register this wallet.
+  if referral.status == 'registered' then redis.call('HSET', key('referral:') .. child, 'status', 'failed') end
+  item.event = 'fail'
+  item.error = { class = 'registration_failed', reason = 'the chain does not show the registration of ' .. child }
+  return false
+end
+
 for i = 3, #ARGV do
   local item = cjson.decode(ARGV[i])
   local id = item.id
   local job = record(job_key(id))
-  local no = refusal(job, item.epoch, from, fence)
+  local no = refusal(job, item.epoch, item.event == 'unregistered' and from_checking or from, fence)
   if no == 0 and item.nonce and job.nonce ~= item.nonce then no = 2 end
+  local waits, child = false, nil
+  if no == 0 and item.event == 'unregistered' then waits, child = is_to_wait(item, job) end
   if no == 0 then
     local journaled = job.stage == 'submitted' or job.stage == 'confirming'
     local attempts = tonumber(job.attempts or '0') + item.charge
@@ -25,11 +44,10 @@ for i = 3, #ARGV do
     if item.error and item.event ~= 'park' then count('failure:' .. item.error.class) end
     if item.charge == 1 then count('attempts') end
     if journaled and job.refund_requested == '1' then
-      move(id, job, 'cancelled', 'cancel_unpaid', line, unpack(fields))
-      if job.payment then
-        redis.call('HSET', key('payment:') .. job.payment, 'decision', 'refunded', 'refund_outcome', 'cancelled')
-        owe_nothing(job.payment)
-      end
+      cancel_unpaid(id, job, 'cancel_unpaid', line, unpack(fields))
+    elseif waits then
+      redis.call('SADD', key('waiting:') .. child, id)
+      move(id, job, 'waiting', 'await', line)
     elseif item.event == 'back_off' then
       local due = string.format('%.0f', NOW + item.delay_ms)
       line.due = due

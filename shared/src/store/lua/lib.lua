@@ -33,6 +33,18 @@ local function cmp(a, b)
   return a < b and -1 or 1
 end
 
+-- The sum of two decimal integers of any length.
+local function add(a, b)
+  local digits, carry = {}, 0
+  for i = 0, math.max(#a, #b) - 1 do
+    local sum = (tonumber(string.sub(a, #a - i, #a - i)) or 0) + (tonumber(string.sub(b, #b - i, #b - i)) or 0) + carry
+    digits[#digits + 1] = sum % 10
+    carry = math.floor(sum / 10)
+  end
+  if carry > 0 then digits[#digits + 1] = carry end
+  return string.reverse(table.concat(digits))
+end
+
 local function count(name, by) redis.call('HINCRBY', key('stats'), name, by or 1) end
 
 local function feed(...)
@@ -155,12 +167,31 @@ end
 local function owe(payment_id, usdc, sge)
   redis.call('HSET', key('payment:') .. payment_id, 'owed_usdc', usdc, 'owed_sge', sge, 'refund_outcome', 'owed')
   redis.call('ZADD', key('owed'), NOW, payment_id)
+  local referrer = redis.call('HGET', key('payment:') .. payment_id, 'referrer')
+  if referrer then redis.call('SADD', key('owing:') .. referrer, payment_id) end
 end
 
 -- Nothing was paid after all, so nothing is owed.
 local function owe_nothing(payment_id)
   redis.call('HDEL', key('payment:') .. payment_id, 'owed_usdc', 'owed_sge')
   redis.call('ZREM', key('owed'), payment_id)
+  local referrer = redis.call('HGET', key('payment:') .. payment_id, 'referrer')
+  if referrer then redis.call('SREM', key('owing:') .. referrer, payment_id) end
+end
+
+-- Notes on the timeline of a payment's job that a delivery came again, the first eight times. It may have been removed.
+local function note_delivery(job, event, delivery)
+  if not job or redis.call('EXISTS', job_key(job)) == 0 then return end
+  if redis.call('HINCRBY', job_key(job), event, 1) <= 8 then log(job, { event = event, delivery = delivery }) end
+end
+
+-- Cancels a job that was refunded before it was paid.
+local function cancel_unpaid(id, job, event, line, ...)
+  move(id, job, 'cancelled', event, line, ...)
+  if job.payment then
+    redis.call('HSET', key('payment:') .. job.payment, 'decision', 'refunded', 'refund_outcome', 'cancelled')
+    owe_nothing(job.payment)
+  end
 end
 
 -- Forgets that a payout waits for its child's registration, or failed with it.

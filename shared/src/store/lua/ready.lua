@@ -1,4 +1,5 @@
--- Hands checked jobs to the leader.
+-- Hands checked jobs to the leader. One whose full refund arrived while a nonce held it that the journal has lost since is
+-- cancelled: it would never be signed.
 -- KEYS: 1 = lane prefix
 -- ARGV: 1 = worker, then pairs of job id, epoch
 -- Returns: one refusal code per job
@@ -7,7 +8,9 @@ for i = 2, #ARGV, 2 do
   local id = ARGV[i]
   local job = record(job_key(id))
   local no = refusal(job, ARGV[i + 1], { checking = true }, '')
-  if no == 0 then
+  if no == 0 and job.refund_requested == '1' then
+    cancel_unpaid(id, job, 'cancel', { by = ARGV[1] })
+  elseif no == 0 then
     move(id, job, 'ready', 'ready', { by = ARGV[1] })
     hand_over(id, job)
   end

@@ -18,9 +18,7 @@ local payment = record(payment_key)
 
 local function conflict()
   count('intake:conflict')
-  if payment.job and redis.call('HINCRBY', job_key(payment.job), 'conflict', 1) <= 8 then
-    log(payment.job, { event = 'conflict', delivery = event_id })
-  end
+  note_delivery(payment.job, 'conflict', event_id)
   return { 2, '', payment.job or '' }
 end
 
@@ -45,13 +43,14 @@ elseif not payment.job then
 else
   local job = record(job_key(payment.job))
   local line = { by = 'webhook', delivery = event_id, refunded = total }
-  if job.stage == 'cancelled' then
+  local stage = job.stage or payment.archived
+  if stage == 'cancelled' then
     outcome = 'cancelled'
-  elseif job.stage == 'done' or not full then
+  elseif stage == 'done' or not full then
     outcome = 'owed'
     line.event = 'owed'
-    log(payment.job, line)
-  elseif job.stage == 'submitted' or job.stage == 'confirming' then
+    if job.stage then log(payment.job, line) end
+  elseif stage == 'submitted' or stage == 'confirming' then
     outcome = 'refund_requested'
     redis.call('HSET', job_key(payment.job), 'refund_requested', '1')
     line.event = 'refund_requested'

@@ -1,0 +1,31 @@
+-- Removes a signer's oldest transactions, once their nonces are closed and none of their jobs is left. The newest stay: a
+-- takeover looks at them.
+-- KEYS: 1 = lane prefix
+-- ARGV: 1 = signer, 2 = how many of the newest nonces stay, 3 = at most this many
+-- Returns: how many nonces were passed
+local signer = ARGV[1]
+local k = key('signer:') .. signer
+local range = redis.call('HMGET', k, 'first', 'next')
+local first, last = tonumber(range[1] or ''), tonumber(range[2] or '0') - tonumber(ARGV[2]) - 1
+if not first then return 0 end
+
+local function has_jobs(tx)
+  for _, held in ipairs(cjson.decode(tx.intent).jobs) do
+    if redis.call('EXISTS', job_key(held.job)) == 1 then return true end
+  end
+  return false
+end
+
+local passed = 0
+while passed < tonumber(ARGV[3]) and first + passed <= last do
+  local tx_key = key('tx:') .. signer .. ':' .. string.format('%.0f', first + passed)
+  local tx = record(tx_key)
+  if tx.state then
+    if tx.state ~= 'closed' or has_jobs(tx) then break end
+    for n = 0, tx.attempts - 1 do redis.call('DEL', key('hash:') .. tx['hash:' .. n]) end
+    redis.call('DEL', tx_key)
+  end
+  passed = passed + 1
+end
+if passed > 0 then redis.call('HSET', k, 'first', string.format('%.0f', first + passed)) end
+return passed

@@ -1,0 +1,60 @@
+//! What leaves Redis: jobs that have ended, beyond a count or an age, and the transactions that carried them. Nothing
+//! unfinished ever does, nor what failed: that waits for an operator.
+//!
+//! Invariants: a payment's record stays, so its id stays spent and a refund is still settled; what affiliates earned and
+//! owe stays the same to the base unit.
+
+use std::time::Duration;
+
+use alloy::primitives::Address;
+
+use super::codec;
+use super::error::StoreError;
+use super::script::{self, Args};
+use super::{SLICE, Store};
+
+/// How much of what has ended stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Jobs of each state in which a job has ended.
+    pub jobs: u64,
+    /// For how long at most.
+    pub age: Duration,
+    /// The newest nonces of a signer whose transactions stay in any case: a takeover looks at them.
+    pub nonces: u64,
+}
+
+/// The states whose jobs are removed in time.
+const ENDED: [&str; 2] = ["done", "cancelled"];
+
+/// What one look removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Removed {
+    pub jobs: u64,
+    pub nonces: u64,
+    /// Whether there may be more to remove at once.
+    pub more: bool,
+}
+
+impl Store {
+    /// Removes one slice of each kind of what need not stay.
+    pub async fn retain(&self, retention: &Retention) -> Result<Removed, StoreError> {
+        let mut removed = Removed::default();
+        for state in ENDED {
+            let args = Args::new().arg(state).arg(retention.jobs).arg(retention.age.as_millis()).arg(SLICE);
+            let jobs: u64 = self.run(&script::RETAIN, args).await?;
+            removed.jobs += jobs;
+            removed.more |= jobs == SLICE as u64;
+        }
+        let key = self.keys.signers();
+        let signers: Vec<String> = self.read("signers", redis::cmd("SMEMBERS").arg(&key)).await?;
+        for signer in signers {
+            let signer: Address = codec::parse(&key, "signer", &signer, "an address")?;
+            let args = Args::new().arg(format!("{signer:#x}")).arg(retention.nonces).arg(SLICE);
+            let nonces: u64 = self.run(&script::RETAIN_TXS, args).await?;
+            removed.nonces += nonces;
+            removed.more |= nonces == SLICE as u64;
+        }
+        Ok(removed)
+    }
+}
