@@ -298,3 +298,37 @@ async fn next_head(heads: &mut Subscription<RawHeader>) -> Option<Head> {
 fn reason(error: &TransportError) -> String {
     format!("{:?}", classify::trouble(error))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy::primitives::B256;
+    use shared::ids::BlockNumber;
+
+    fn head(number: u64, hash: u8) -> Head {
+        Head {
+            number: BlockNumber::new(number),
+            hash: B256::repeat_byte(hash).into(),
+            parent: B256::ZERO.into(),
+            timestamp: 0,
+            gas_limit: 0,
+            base_fee: 0,
+        }
+    }
+
+    #[test]
+    fn a_node_that_pushes_moves_the_head_forward_only_and_else_the_endpoints_are_asked() {
+        let (config, (out, heads)) = (HeadsConfig::default(), watch::channel(None));
+        let mut follower = Follower::new(&config, out);
+        assert!(follower.is_pushed_forward(head(5, 5)));
+        assert!(follower.is_pushed_forward(head(5, 5)), "nothing new");
+        for doubtful in [head(4, 4), head(5, 6)] {
+            assert!(!follower.is_pushed_forward(doubtful));
+            assert_eq!(*heads.borrow(), Some(head(5, 5)), "not on its word alone");
+        }
+        // A reorganisation that the endpoints show as well.
+        follower.polled(Ok(head(5, 6)));
+        assert_eq!(*heads.borrow(), Some(head(5, 6)));
+        assert!(follower.is_pushed_forward(head(6, 7)));
+    }
+}
