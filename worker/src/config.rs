@@ -43,6 +43,8 @@ pub struct Config {
     pub bump_after_blocks: u64,
     /// Wei per gas above which nothing is bid.
     pub max_fee: u128,
+    /// Wei per gas above which no endpoint's suggested tip is believed.
+    pub max_tip: u128,
     /// How much of what has ended stays in Redis.
     pub retention: Retention,
     pub metrics_listen: std::net::SocketAddr,
@@ -145,6 +147,7 @@ impl Config {
         let poll_every = Duration::from_millis(between(env, "POLL_MS", 500, 10, 60_000));
         let bump_after_blocks = env.or("BUMP_AFTER_BLOCKS", 3u64);
         let max_fee = u128::from(env.or("MAX_FEE_GWEI", 500u64)) * 1_000_000_000;
+        let max_tip = u128::from(between(env, "MAX_TIP_GWEI", 50, 1, 1_000_000)) * 1_000_000_000;
         let retention = retention(env);
         let metrics_listen = env.or("METRICS_LISTEN", std::net::SocketAddr::from(([127, 0, 0, 1], 9464)));
         let log_format = env.or("LOG_FORMAT", LogFormat::Text);
@@ -178,6 +181,7 @@ impl Config {
             rpc_check_every,
             bump_after_blocks,
             max_fee,
+            max_tip,
             retention,
             metrics_listen,
             log_format,
@@ -264,6 +268,7 @@ mod tests {
         let env = Env::new(|name| match name {
             "CHAIN_ID" => Some("mainnet".into()),
             "CONFIRMATIONS" => Some("0".into()),
+            "MAX_TIP_GWEI" => Some("0".into()),
             "SIGNER" => Some("aws".into()),
             _ => None,
         });
@@ -274,6 +279,7 @@ mod tests {
             "CHAIN_ID=mainnet",
             "AFFILIATE_REGISTRY_ADDRESS",
             "CONFIRMATIONS=0",
+            "MAX_TIP_GWEI=0",
             "SIGNER=aws",
         ];
         for name in wanted {

@@ -57,7 +57,7 @@ async fn each_answer_to_a_broadcast_is_recognised() {
         Unsigned { fees: Fees { max_fee: 30 * GWEI, max_priority_fee: 2 * GWEI }, ..transfer(nonce, 0) };
     assert_eq!(send(chain, bumped).await, SendOutcome::Accepted);
     let nonces = chain.takeover_nonces(RELAYER).await.unwrap();
-    assert_eq!((nonces.latest.get(), nonces.pending.get()), (nonce, nonce + 1));
+    assert_eq!((nonces[0].latest.get(), nonces[0].pending.get()), (nonce, nonce + 1));
 
     world.anvil.mine(1).await;
     assert_eq!(send(chain, transfer(nonce, 20 * GWEI)).await, SendOutcome::NonceTooLow);

@@ -22,6 +22,8 @@ use worker::chain::contracts::{IAffiliatePayout, IAffiliateRegistry};
 use worker::chain::{Answers, Chain, ChainError, SendOutcome, Verdict};
 use worker::keys::{Unsigned, sign_eip1559};
 use worker::metrics::Metrics;
+use worker::signer::fees::Tips;
+use worker::signer::recover::{self, Found};
 
 const DEADLINE: Duration = Duration::from_secs(1);
 const CHECK: Duration = Duration::from_secs(1);
@@ -46,17 +48,18 @@ impl Scene {
         proxy.set(fault);
         let metrics = Metrics::new();
         let proxied: Url = format!("{}/a-secret-path", proxy.url()).parse().unwrap();
-        let chain = AlloyChain::new(&AlloyChainConfig {
-            endpoints: vec![proxied, world.anvil.http()],
-            chain_id: CHAIN_ID,
-            registry: world.deployed.registry,
-            payout: world.deployed.payout,
-            relayer: RELAYER,
-            deadline: DEADLINE,
-            check_every: CHECK,
-            metrics: metrics.rpc(),
-        });
-        Self { world, proxy, chain: Arc::new(chain.unwrap()), metrics, watch: None }
+        let chain = chain_of(&world, &metrics, vec![proxied, world.anvil.http()]);
+        Self { world, proxy, chain, metrics, watch: None }
+    }
+
+    /// A fresh client of other endpoints: proxies with these faults, in this order.
+    fn beside(&mut self, faults: &[Fault]) -> Vec<RpcProxy> {
+        let node = self.world.anvil.http();
+        let proxies: Vec<_> = faults.iter().map(|_| RpcProxy::start(node.as_str()).unwrap()).collect();
+        proxies.iter().zip(faults).for_each(|(proxy, fault)| proxy.set(*fault));
+        let urls = proxies.iter().map(|proxy| proxy.url().parse().unwrap()).collect();
+        self.chain = chain_of(&self.world, &self.metrics, urls);
+        proxies
     }
 
     /// The same node with a fresh client and proxy.
@@ -120,6 +123,20 @@ impl Scene {
         }
         assert!(self.is_up(&good) && self.refuted(&good) == 0 && self.lag(&good) == 0);
     }
+}
+
+fn chain_of(world: &World, metrics: &Arc<Metrics>, endpoints: Vec<Url>) -> Arc<AlloyChain> {
+    let chain = AlloyChain::new(&AlloyChainConfig {
+        endpoints,
+        chain_id: CHAIN_ID,
+        registry: world.deployed.registry,
+        payout: world.deployed.payout,
+        relayer: RELAYER,
+        deadline: DEADLINE,
+        check_every: CHECK,
+        metrics: metrics.rpc(),
+    });
+    Arc::new(chain.unwrap())
 }
 
 /// Registers child 1 with referrer 101 and pays it once: the payment and its transaction.
@@ -283,16 +300,17 @@ async fn answers_about_money_are_those_of_two_and_a_lie_shows() {
 
     let nonces = async || match scene.chain.nonce_at(RELAYER, head.hash).await.unwrap() {
         Answers::Two(proxied, direct) => (proxied.answer.get(), direct.answer.get()),
-        Answers::Alone(said) => panic!("alone: {said:?}"),
+        other => panic!("{other:?}"),
     };
     scene.proxy.set(Fault::StaleNonce(1));
     assert_eq!(nonces().await, (nonce.get() - 1, nonce.get()));
     let range = scene.chain.nonce_latest(RELAYER).await.unwrap();
     assert_eq!((range.lowest.get(), range.highest), (nonce.get() - 1, nonce));
-    assert_eq!(scene.chain.takeover_nonces(RELAYER).await.unwrap().latest.get(), nonce.get() - 1);
     scene.proxy.set(Fault::HighNonce(2));
     assert_eq!(nonces().await, (nonce.get() + 2, nonce.get()));
-    assert_eq!(scene.chain.takeover_nonces(RELAYER).await.unwrap().latest, nonce);
+    let counts = scene.chain.takeover_nonces(RELAYER).await.unwrap();
+    let counts: Vec<_> = counts.iter().map(|count| (count.head, count.latest.get())).collect();
+    assert_eq!(counts, [(head.number, nonce.get() + 2), (head.number, nonce.get())]);
 
     scene.proxy.set(Fault::StaleState(1));
     match scene.chain.paid_at(&[paid.payment_id], head.hash).await.unwrap() {
@@ -300,7 +318,7 @@ async fn answers_about_money_are_those_of_two_and_a_lie_shows() {
             assert_eq!((&*proxied.endpoint, proxied.answer), (&*scene.proxy.name(), vec![None]));
             assert_eq!((&*direct.endpoint, direct.answer), (&*scene.good(), vec![Some(head.number)]));
         }
-        Answers::Alone(said) => panic!("alone: {said:?}"),
+        other => panic!("{other:?}"),
     }
     assert_eq!(scene.figure("ail_rpc_lone_verdicts_total"), 0);
     scene.proxy.set(Fault::Down);
@@ -368,12 +386,15 @@ async fn transactions_that_one_endpoint_loses_arrive_by_the_other() {
 
 #[tokio::test]
 async fn an_answer_that_does_not_decode_is_replaced_by_another_endpoints() {
-    let scene = Scene::start(Fault::Pass).await;
-    scene.chain.head().await.unwrap();
+    let scene = Scene::start(Fault::NoCode).await;
+    assert_eq!(scene.chain.has_roles(RELAYER).await, Ok((true, true)));
+    assert!(scene.errors(&scene.proxy.name(), "garbage") > 0, "{}", scene.metrics.encode());
+    scene.good_one_is_spotless();
     // A call of a contract that is not there returns nothing, which is no answer to any view.
     let nowhere: Address = wallet(5).address();
+    scene.proxy.set(Fault::Pass);
     let lost = AlloyChain::new(&AlloyChainConfig {
-        endpoints: vec![scene.world.anvil.http()],
+        endpoints: vec![scene.proxy.url().parse().unwrap(), scene.world.anvil.http()],
         chain_id: CHAIN_ID,
         registry: nowhere,
         payout: nowhere,
@@ -387,5 +408,160 @@ async fn an_answer_that_does_not_decode_is_replaced_by_another_endpoints() {
     assert!(matches!(error, ChainError::Garbage { .. }), "{error:?}");
     assert_eq!(scene.errors(&scene.good(), "garbage"), 1);
     let call = IAffiliatePayout::paidAtCall { paymentId: B256::ZERO }.abi_encode();
-    assert_eq!(lost.simulate_call(nowhere, call.into(), 100_000, scene.world.at().await).await.ok(), None);
+    let reverts = lost.simulate_call(nowhere, call.into(), 100_000, scene.world.at().await).await;
+    assert!(matches!(reverts, Err(ChainError::Garbage { .. })), "{reverts:?}");
+}
+
+#[tokio::test]
+async fn of_two_suggested_tips_the_lower_is_paid_at_first_and_the_higher_by_a_replacement() {
+    const GWEI: u128 = 1_000_000_000;
+    let mut scene = Scene::start(Fault::Pass).await;
+    let asked = async |scene: &mut Scene, faults: &[Fault]| {
+        let _proxies = scene.beside(faults);
+        let tips = Tips::of(&scene.chain.priority_fees().await.unwrap(), 50 * GWEI).unwrap();
+        (tips.first(), tips.again(GWEI, 50 * GWEI))
+    };
+    let (high, two) = (Fault::Tip(9_000_000_000_000), Fault::Tip(2_000_000_000));
+    assert_eq!(asked(&mut scene, &[high, two]).await, (2 * GWEI, 50 * GWEI));
+    assert_eq!(asked(&mut scene, &[Fault::Tip(0), two]).await, (1_000_000, 2 * GWEI));
+    assert_eq!(asked(&mut scene, &[high, Fault::Down]).await, (50 * GWEI, 50 * GWEI));
+}
+
+#[tokio::test]
+async fn an_emptied_redis_beside_an_endpoint_that_is_behind_begins_at_the_real_nonce() {
+    let scene = Scene::start(Fault::Lag(5)).await;
+    pay_once(&scene.world).await;
+    scene.world.anvil.mine(3).await;
+    let head = scene.chain.head().await.unwrap();
+    let deep = scene.chain.agreed_block(head.number.below(2).unwrap()).await.unwrap().expect("a block");
+    let found = Found {
+        next: None,
+        open: Default::default(),
+        counts: scene.chain.takeover_nonces(RELAYER).await.unwrap(),
+        deep: deep.number,
+        pinned: Some(scene.chain.nonce_at(RELAYER, deep.hash).await.unwrap()),
+        closed_below: Nonce::new(0),
+    };
+    assert_eq!(found.counts[0].latest, Nonce::new(0), "{found:?}");
+    let real = nonce_of(&scene.world.chain, RELAYER).await;
+    assert_eq!(recover::plan(&found, 16).unwrap().set_next, Some(real), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_fast_endpoint_that_is_behind_does_not_hold_back_a_slower_one() {
+    let mut scene = Scene::start(Fault::Pass).await;
+    pay_once(&scene.world).await;
+    scene.world.anvil.mine(6).await;
+    let proxies = scene.beside(&[Fault::Lag(5), Fault::Slow(200)]);
+    for _ in 0..5 {
+        assert_eq!(scene.chain.head().await, Ok(scene.world.head().await));
+        scene.world.anvil.mine(1).await;
+    }
+    // What a fast one says about nonces is not all there is.
+    proxies[0].set(Fault::HighNonce(4));
+    let real = nonce_of(&scene.world.chain, RELAYER).await;
+    let range = scene.chain.nonce_latest(RELAYER).await.unwrap();
+    assert_eq!((range.lowest, range.highest.get()), (real, real.get() + 4));
+}
+
+#[tokio::test]
+async fn conditions_of_one_stale_endpoint_close_no_gate() {
+    let scene = Scene::start(Fault::StaleState(1)).await;
+    scene.world.as_admin(scene.world.deployed.payout, IAffiliatePayout::pauseCall {}).await;
+    scene.world.anvil.rpc("anvil_setBalance", json!([RELAYER, "0x1"])).await;
+    scene.world.anvil.mine(1).await;
+    scene.world.anvil.rpc("anvil_setBalance", json!([RELAYER, "0xde0b6b3a7640000"])).await;
+    scene.world.as_admin(scene.world.deployed.payout, IAffiliatePayout::unpauseCall {}).await;
+    let at = scene.world.at().await;
+    let real = scene.world.chain.conditions(RELAYER, at).await.unwrap();
+    assert!(!real.payout_paused && real.signer_balance > 1);
+    assert_eq!(scene.chain.conditions(RELAYER, at).await, Ok(real));
+    assert!(scene.proxy.asked("eth_getBalance") > 0, "the stale one was asked too");
+}
+
+#[tokio::test]
+async fn of_three_endpoints_two_that_agree_outvote_one_and_it_is_named() {
+    let mut scene = Scene::start(Fault::Pass).await;
+    let (paid, _) = pay_once(&scene.world).await;
+    let head = scene.world.head().await;
+    let proxies = scene.beside(&[Fault::Fork, Fault::Pass, Fault::Pass]);
+    assert_eq!(scene.chain.agreed_block(head.number).await, Ok(Some(head)));
+    assert_eq!(scene.refuted(&proxies[0].name()), 1);
+    let nonce = nonce_of(&scene.world.chain, RELAYER).await;
+    proxies[1].set(Fault::HighNonce(1));
+    assert_eq!(agreed(scene.chain.nonce_at(RELAYER, head.hash).await), nonce);
+    assert_eq!(scene.refuted(&proxies[1].name()), 1);
+    proxies[2].set(Fault::StaleState(1));
+    assert_eq!(agreed(scene.chain.paid_at(&[paid.payment_id], head.hash).await), [Some(head.number)]);
+    assert_eq!(scene.refuted(&proxies[2].name()), 1);
+    assert_eq!(scene.figure("ail_rpc_lone_verdicts_total"), 0);
+}
+
+#[tokio::test]
+async fn an_endpoint_in_disgrace_still_confirms_what_another_says_about_money() {
+    let scene = Scene::start(Fault::Pass).await;
+    let at = scene.world.at().await;
+    scene.chain.blame(&scene.good(), "as the test wants");
+    assert!(!scene.is_up(&scene.good()));
+    assert!(matches!(scene.chain.nonce_at(RELAYER, at).await, Ok(Answers::Two(..))));
+    // One that does not answer at all costs its deadline once, and the other stands alone.
+    let scene = scene.again(Fault::Hang);
+    let started = Instant::now();
+    for _ in 0..5 {
+        assert!(scene.chain.nonce_at(RELAYER, at).await.unwrap().is_alone());
+    }
+    assert!(started.elapsed() < 2 * DEADLINE, "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn a_refusal_that_nobody_confirms_is_put_off_and_not_for_ever() {
+    let scene = Scene::start(Fault::Pass).await;
+    let (paid, _) = pay_once(&scene.world).await;
+    let nothing = [payout("nothing", paid.child, paid.referrer, 0, 0)];
+    let at = scene.world.at().await;
+    let fails = |found: &[Verdict]| matches!(found, [Verdict::Fails(_)]);
+    assert!(fails(&scene.chain.simulate_payouts(&nothing, at).await.unwrap()), "both say so");
+
+    scene.proxy.set(Fault::Down);
+    assert_eq!(scene.chain.simulate_payouts(&nothing, at).await, Ok(vec![Verdict::OutOfTime]));
+    let deadline = Instant::now() + LIMIT;
+    while !fails(&scene.chain.simulate_payouts(&nothing, at).await.unwrap()) {
+        assert!(Instant::now() < deadline, "it is put off for ever");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(scene.figure("ail_rpc_lone_verdicts_total") > 0);
+}
+
+#[tokio::test]
+async fn events_of_a_range_are_those_of_two_however_narrow_their_ranges_and_however_far_they_are() {
+    let mut scene = Scene::start(Fault::Pass).await;
+    pay_once(&scene.world).await;
+    let (from, head) = (BlockNumber::new(scene.world.deployed.block), scene.world.head().await);
+    scene.world.anvil.mine(20).await;
+    let to = scene.world.head().await.number;
+    let proxies = scene.beside(&[Fault::NarrowLogs(3), Fault::NoLogs]);
+    assert_eq!(scene.chain.events(from, to).await.unwrap().len(), 2, "one narrow, one without logs");
+    assert_eq!(scene.figure("ail_rpc_lone_verdicts_total"), 0);
+    // One that has not come as far shows what it has, and the other counts alone; without it, nothing counts.
+    proxies[0].set(Fault::Lag(to.get() - head.number.get()));
+    assert_eq!(scene.chain.events(from, to).await.unwrap().len(), 2);
+    assert_eq!(scene.figure("ail_rpc_lone_verdicts_total"), 1);
+    proxies[1].set(Fault::Down);
+    let lagging = scene.chain.events(from, to).await;
+    assert!(matches!(lagging, Err(ChainError::UnknownBlock { .. })), "{lagging:?}");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_known_to_hang_holds_up_no_refused_broadcast() {
+    let mut scene = Scene::start(Fault::Pass).await.watched();
+    let bad = scene.proxy.name();
+    assert!(scene.chain.check_endpoints().await.iter().all(|(_, answer)| answer.is_ok()));
+    scene.proxy.set(Fault::Hang);
+    scene.chain.block_at(BlockNumber::new(1)).await.unwrap();
+    scene.until("the silence to be noticed", |scene| !scene.is_up(&bad)).await;
+    pay_once(&scene.world).await;
+    let started = Instant::now();
+    assert_eq!(scene.chain.broadcast(&transfer(0).await.raw).await, Ok(SendOutcome::NonceTooLow));
+    assert!(started.elapsed() < DEADLINE / 2, "{:?}", started.elapsed());
+    scene.stop_watching().await;
 }

@@ -78,7 +78,9 @@ impl Figures {
                 self.refuted > before.refuted
             }
             // It answers as it should, and what it drops arrives by the other: nothing is to be seen of it.
-            Fault::Pass | Fault::DropSend => true,
+            Fault::Pass | Fault::DropSend | Fault::Tip(_) | Fault::Slow(_) | Fault::NarrowLogs(_) => true,
+            // Not used here.
+            Fault::Fork | Fault::NoCode => false,
         }
     }
 }

@@ -143,8 +143,7 @@ mod tests {
             role: "master".to_owned(),
             replicas: 1,
             eviction: "noeviction".to_owned(),
-            used_memory: 1,
-            max_memory: 0,
+            memory: Memory { used: 1, max: 0 },
             settings: Settings::Told {
                 appendonly: "yes".to_owned(),
                 appendfsync: "everysec".to_owned(),

@@ -1,7 +1,8 @@
 //! What two endpoints' answers to one question come to, pure. Answers about money are pinned to a block, so they must be
 //! equal; where they are not, somebody is wrong, and only what the chain itself recorded tells who.
 //!
-//! Invariants: of two that differ, neither is believed; without a proof nothing is decided; whom a proof refutes is named.
+//! Invariants: of two that differ, neither is believed; without a proof nothing is decided; whom a proof refutes is named;
+//! where a second could have confirmed that a job is done and did not, it takes a proof as well.
 
 use std::sync::Arc;
 
@@ -16,9 +17,12 @@ pub struct Said<T> {
     pub answer: T,
 }
 
-/// The answers of two endpoints, in the order of the configuration, or of the one that could be asked.
+/// The answers of two endpoints, in the order of the configuration, or of the one that had one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answers<T> {
+    /// Of the only endpoint that is configured.
+    Only(Said<T>),
+    /// Of one of several: no other had an answer.
     Alone(Said<T>),
     Two(Said<T>, Said<T>),
 }
@@ -30,15 +34,21 @@ impl<T> Answers<T> {
         T: PartialEq,
     {
         match self {
-            Self::Alone(said) => Some(said.answer),
+            Self::Only(said) | Self::Alone(said) => Some(said.answer),
             Self::Two(one, other) => (one.answer == other.answer).then_some(one.answer),
         }
+    }
+
+    /// Whether others should have confirmed it and did not.
+    pub fn is_alone(&self) -> bool {
+        matches!(self, Self::Alone(_))
     }
 
     /// The same of every answer.
     pub fn map<U>(&self, part: impl Fn(&T) -> U) -> Answers<U> {
         let of = |said: &Said<T>| Said { endpoint: said.endpoint.clone(), answer: part(&said.answer) };
         match self {
+            Self::Only(said) => Answers::Only(of(said)),
             Self::Alone(said) => Answers::Alone(of(said)),
             Self::Two(one, other) => Answers::Two(of(one), of(other)),
         }
@@ -47,11 +57,18 @@ impl<T> Answers<T> {
     /// Every answer with who gave it.
     pub fn iter(&self) -> impl Iterator<Item = &Said<T>> {
         let (one, other) = match self {
-            Self::Alone(said) => (said, None),
+            Self::Only(said) | Self::Alone(said) => (said, None),
             Self::Two(one, other) => (one, Some(other)),
         };
         std::iter::once(one).chain(other)
     }
+}
+
+/// The places of the first two equal answers: they outvote whoever says otherwise.
+pub fn pair<'a, T: PartialEq + 'a>(answers: impl IntoIterator<Item = &'a T>) -> Option<(usize, usize)> {
+    let answers: Vec<&T> = answers.into_iter().collect();
+    (1..answers.len())
+        .find_map(|at| (0..at).find(|before| answers[*before] == answers[at]).map(|one| (one, at)))
 }
 
 /// The account nonce as several endpoints see it at this moment, which need not be the same block for all.
@@ -73,22 +90,15 @@ impl NonceRange {
     }
 }
 
-/// The account nonce after the newest block, and counting what the pool holds without a gap.
+/// An account's nonces as one endpoint sees them at this moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AccountNonces {
+    /// Its newest block, looked at before the nonces.
+    pub head: BlockNumber,
+    /// After the newest block.
     pub latest: Nonce,
+    /// Counting what the pool holds without a gap.
     pub pending: Nonce,
-}
-
-impl AccountNonces {
-    /// What a takeover goes by: the lowest count, because a hole gets a harmless filler while a nonce above the chain would
-    /// wait for ever; and the fullest pool among those who gave that count. `None` where nobody answered.
-    pub fn cautious(answers: &[Self]) -> Option<Self> {
-        let latest = answers.iter().map(|found| found.latest).min()?;
-        let pending =
-            answers.iter().filter(|found| found.latest == latest).map(|found| found.pending).max()?;
-        Some(Self { latest, pending })
-    }
 }
 
 /// A decision, and the endpoints whose answers the proof behind it refutes.
@@ -123,7 +133,7 @@ pub fn consumed(
 ) -> Judged<Consumed> {
     let (one, other) = match answers {
         Answers::Two(one, other) if one.answer != other.answer => (one, other),
-        Answers::Alone(said) | Answers::Two(said, _) => {
+        Answers::Only(said) | Answers::Alone(said) | Answers::Two(said, _) => {
             return Judged::agreed(Consumed { below: said.answer, free_from: said.answer });
         }
     };
@@ -149,7 +159,7 @@ pub enum Settled {
     In(BlockNumber),
     /// It is not what the job wants.
     Not,
-    /// Two endpoints contradict each other, and no event says who is right.
+    /// Two endpoints contradict each other, or one alone says that it is, and no event says who is right.
     Undecided,
 }
 
@@ -165,16 +175,29 @@ impl Settled {
 /// One item of an answer: the block in which it was settled, if it was.
 type Claim = Option<BlockNumber>;
 
-/// Whether two contradict each other about one item.
-pub fn is_disputed(answers: &Answers<Claim>) -> bool {
-    matches!(answers, Answers::Two(one, other) if one.answer != other.answer)
+/// Whether it takes an event to decide about one item: two contradict each other, or nobody confirms that it is settled.
+pub fn needs_proof(answers: &Answers<Claim>) -> bool {
+    match answers {
+        Answers::Only(_) => false,
+        Answers::Alone(said) => said.answer.is_some(),
+        Answers::Two(one, other) => one.answer != other.answer,
+    }
 }
 
 /// Decides about one item. `proven`: the canonical block, not above the one asked about, that has the item's event.
 pub fn settled(answers: &Answers<Claim>, proven: Claim) -> Judged<Settled> {
     let of = |claim: Claim| claim.map_or(Settled::Not, Settled::In);
     let (one, other) = match answers {
-        Answers::Alone(said) => return Judged::agreed(of(said.answer)),
+        Answers::Only(said) => return Judged::agreed(of(said.answer)),
+        // That it is not costs one more look at the chain; that it is would end the job.
+        Answers::Alone(said) => {
+            let verdict = match (said.answer, proven) {
+                (None, _) => Settled::Not,
+                (Some(_), Some(block)) => Settled::In(block),
+                (Some(_), None) => Settled::Undecided,
+            };
+            return Judged::agreed(verdict);
+        }
         Answers::Two(one, other) if one.answer == other.answer => return Judged::agreed(of(one.answer)),
         Answers::Two(one, other) => (one, other),
     };
@@ -199,10 +222,10 @@ pub fn omitted_by(shown: &[Said<Vec<ChainEvent>>], wanted: impl Fn(&ChainEvent) 
     shown.iter().filter(|said| !shows(said)).map(|said| said.endpoint.clone()).collect()
 }
 
-/// Everything that anybody shows of one block, each once, in the order of the chain.
-pub fn union(shown: impl IntoIterator<Item = Said<Vec<ChainEvent>>>) -> Vec<ChainEvent> {
+/// Everything that anybody shows of the same blocks, each once, in the order of the chain.
+pub fn union(shown: impl IntoIterator<Item = Vec<ChainEvent>>) -> Vec<ChainEvent> {
     let mut events: Vec<ChainEvent> = Vec::new();
-    for event in shown.into_iter().flat_map(|said| said.answer) {
+    for event in shown.into_iter().flatten() {
         if !events.contains(&event) {
             events.push(event);
         }

@@ -36,6 +36,7 @@ fn judged(answers: &Answers<Nonce>, receipts: &[(u64, u64)]) -> (u64, u64, Strin
 #[test]
 fn equal_nonces_and_a_lone_nonce_count_as_they_are() {
     assert_eq!(judged(&nonces(7, 7), &[]), (7, 7, String::new()));
+    assert_eq!(judged(&Answers::Only(said("one", Nonce::new(7))), &[]), (7, 7, String::new()));
     assert_eq!(judged(&Answers::Alone(said("one", Nonce::new(7))), &[]), (7, 7, String::new()));
 }
 
@@ -77,20 +78,30 @@ fn decided(answers: &Answers<Option<BlockNumber>>, proven: Option<u64>) -> (Sett
 fn what_both_say_about_a_payment_counts() {
     assert_eq!(decided(&claims(Some(90), Some(90)), None), (Settled::In(BlockNumber::new(90)), vec![]));
     assert_eq!(decided(&claims(None, None), None), (Settled::Not, vec![]));
-    assert!(!is_disputed(&claims(None, None)) && !is_disputed(&claims(Some(9), Some(9))));
+    assert!(!needs_proof(&claims(None, None)) && !needs_proof(&claims(Some(9), Some(9))));
 }
 
 #[test]
-fn a_lone_answer_about_a_payment_counts() {
+fn the_only_endpoints_answer_about_a_payment_counts() {
+    let only = |answer: Option<u64>| Answers::Only(said("one", answer.map(BlockNumber::new)));
+    assert!(!needs_proof(&only(Some(90))));
+    assert_eq!(decided(&only(Some(90)), None).0, Settled::In(BlockNumber::new(90)));
+    assert_eq!(decided(&only(None), None).0, Settled::Not);
+}
+
+#[test]
+fn a_lone_paid_of_several_endpoints_takes_its_event_and_a_lone_unpaid_counts() {
     let alone = |answer: Option<u64>| Answers::Alone(said("one", answer.map(BlockNumber::new)));
-    assert_eq!(decided(&alone(Some(90)), None).0, Settled::In(BlockNumber::new(90)));
+    assert!(needs_proof(&alone(Some(90))) && !needs_proof(&alone(None)));
+    assert_eq!(decided(&alone(Some(90)), None), (Settled::Undecided, vec![]));
+    assert_eq!(decided(&alone(Some(90)), Some(90)), (Settled::In(BlockNumber::new(90)), vec![]));
     assert_eq!(decided(&alone(None), None).0, Settled::Not);
 }
 
 #[test]
 fn a_payment_that_one_alone_calls_paid_is_undecided_in_either_order() {
     for answers in [claims(Some(90), None), claims(None, Some(90))] {
-        assert!(is_disputed(&answers));
+        assert!(needs_proof(&answers));
         assert_eq!(decided(&answers, None), (Settled::Undecided, vec![]));
     }
 }
@@ -109,13 +120,6 @@ fn two_that_name_different_blocks_agree_that_it_is_paid() {
         decided(&claims(Some(90), Some(91)), Some(90)),
         (Settled::In(BlockNumber::new(90)), vec!["other".into()])
     );
-}
-
-#[test]
-fn a_takeover_goes_by_the_lowest_count_and_the_fullest_pool_at_it() {
-    let of = |latest, pending| AccountNonces { latest: Nonce::new(latest), pending: Nonce::new(pending) };
-    assert_eq!(AccountNonces::cautious(&[of(9, 99), of(5, 6), of(5, 8)]), Some(of(5, 8)));
-    assert_eq!(AccountNonces::cautious(&[]), None);
 }
 
 #[test]
@@ -152,7 +156,7 @@ fn who_leaves_out_an_event_that_another_shows_is_named() {
 
 #[test]
 fn a_union_has_each_event_once_in_order() {
-    let shown = [said("one", vec![event(3)]), said("other", vec![event(1), event(3)])];
+    let shown = [vec![event(3)], vec![event(1), event(3)]];
     assert_eq!(union(shown), [event(1), event(3)]);
 }
 
@@ -161,4 +165,14 @@ fn agreed_is_what_nobody_contradicts() {
     assert_eq!(nonces(7, 7).agreed(), Some(Nonce::new(7)));
     assert_eq!(nonces(7, 8).agreed(), None);
     assert_eq!(Answers::Alone(said("one", 5)).agreed(), Some(5));
+    assert_eq!(Answers::Only(said("one", 5)).agreed(), Some(5));
+}
+
+#[test]
+fn two_equal_answers_outvote_any_other() {
+    assert_eq!(pair(&[7, 8]), None);
+    assert_eq!(pair(&[7, 8, 7]), Some((0, 2)));
+    assert_eq!(pair(&[8, 7, 7]), Some((1, 2)));
+    assert_eq!(pair(&[7, 7, 8]), Some((0, 1)));
+    assert_eq!(pair::<u64>(&[]), None);
 }

@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use alloy::primitives::{Address, Bytes};
@@ -15,21 +14,23 @@ use serde_json::json;
 use shared::ids::{BlockNumber, Hash32, Nonce, PaymentId, Wallet};
 use shared::job::{Payout, Register};
 use thiserror::Error;
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::agree::{AccountNonces, Answers, NonceRange, Said};
-use super::decode::{self, Contracts};
+use super::decode::Contracts;
 use super::endpoint::{At, Endpoint, Terms, host_of};
-use super::events::{FIRST_SPAN, LogFilter};
+use super::events::LogFilter;
 use super::pool::Pool;
 use super::questions::{Site, numbered};
+use super::reader::Unconfirmed;
 use super::{Chain, ChainError, ChainEvent, Conditions, Head, ReceiptView, SendOutcome, Verdict, broadcast};
 use crate::metrics::RpcMetrics;
 
 pub use super::endpoint::Url;
 
-/// How long a slower endpoint may take to show a higher head, or another nonce, once one has answered.
+/// How long a slower endpoint may take to show a higher head, once one has shown the newest that is known.
 const GRACE: Duration = Duration::from_millis(100);
 
 /// How to reach the chain, and which contracts to talk to. Has no `Debug`: urls hold credentials.
@@ -67,8 +68,19 @@ pub enum ChainSetupError {
 pub struct AlloyChain {
     pub(super) pool: Pool,
     pub(super) site: Site,
-    contracts: OnceCell<Contracts>,
-    pub(super) log_span: AtomicU64,
+    contracts: Mutex<Option<Known>>,
+    /// How long an unconfirmed contract is believed; each endpoint that comes back does so sooner.
+    check_every: Duration,
+    pub(super) unconfirmed: std::sync::Mutex<Unconfirmed>,
+    /// How long a refusal is put off for want of a second endpoint.
+    pub(super) refusal_patience: Duration,
+}
+
+/// Where the contracts and their tokens live, as endpoints told.
+struct Known {
+    contracts: Contracts,
+    /// Only one told so: it is asked again then.
+    until: Option<Instant>,
 }
 
 impl AlloyChain {
@@ -95,8 +107,10 @@ impl AlloyChain {
         Ok(Self {
             pool: Pool::new(endpoints.collect(), config.deadline, config.metrics.clone()),
             site: Site { registry: config.registry, payout: config.payout, relayer: config.relayer },
-            contracts: OnceCell::new(),
-            log_span: AtomicU64::new(FIRST_SPAN),
+            contracts: Mutex::default(),
+            check_every: config.check_every,
+            unconfirmed: std::sync::Mutex::default(),
+            refusal_patience: config.check_every * 2,
         })
     }
 
@@ -115,11 +129,26 @@ impl AlloyChain {
         self.pool.first_answer(&self.pool.order(), question).await
     }
 
-    /// Where the contracts live; the payout contract names its tokens, which never change.
+    /// Where the contracts live; the payout contract names its tokens, which never change: what two say is kept for good.
     pub(super) async fn contracts(&self) -> Result<Contracts, ChainError> {
+        let mut known = self.contracts.lock().await;
+        let now = Instant::now();
+        if let Some(known) = known.as_ref().filter(|known| known.until.is_none_or(|until| now < until)) {
+            return Ok(known.contracts);
+        }
         let site = self.site;
-        let read = || self.read(move |endpoint| async move { endpoint.contracts(site).await });
-        self.contracts.get_or_try_init(read).await.copied()
+        let answers =
+            self.pool.verdict(move |endpoint| async move { endpoint.contracts(site).await }).await?;
+        let until = answers.is_alone().then(|| now + self.check_every);
+        let endpoints: Vec<&str> = answers.iter().map(|said| &*said.endpoint).collect();
+        let differ = ChainError::Garbage {
+            endpoint: endpoints.join(","),
+            method: "eth_call",
+            detail: "they name different tokens of the payout contract".to_owned(),
+        };
+        let contracts = answers.agreed().ok_or(differ)?;
+        *known = Some(Known { contracts, until });
+        Ok(contracts)
     }
 
     /// The receipt, from whoever has it whole: a node that has lost its logs shows a success that did nothing.
@@ -132,7 +161,7 @@ impl AlloyChain {
             receipt.as_ref().is_some_and(|found| !(found.succeeded && found.events.is_empty() && ours(found)))
         };
         let ask = |endpoint: Arc<Endpoint>| async move { endpoint.receipt(&contracts, tx).await };
-        let search = self.pool.search(&self.pool.choice(), ask, is_whole).await;
+        let search = self.pool.search(&self.pool.voices(), ask, is_whole).await;
         let Some((_, Some(whole))) = search.found else {
             // One that says "none" is enough to go on: a missing receipt is evidence of nothing.
             return match search.error {
@@ -175,12 +204,14 @@ impl Chain for AlloyChain {
     async fn head(&self) -> Result<Head, ChainError> {
         let best = self.pool.best_head();
         let ask = |endpoint: Arc<Endpoint>| async move { endpoint.head(best).await };
-        // Those whose last answer is still awaited are not asked again meanwhile.
+        // Those whose last answer is still awaited are not asked again meanwhile, unless the newest head is theirs.
         let mut asked = self.pool.choice();
-        if asked.iter().any(|endpoint| !endpoint.is_slow()) {
+        if asked.iter().any(|endpoint| !endpoint.is_slow() && endpoint.health().head() >= best) {
             asked.retain(|endpoint| !endpoint.is_slow());
         }
-        let heads = self.pool.survey(&asked, Some(GRACE), ask).await?.into_iter().map(|(_, head)| head);
+        // One that is behind answers as fast as it likes: nobody is left behind for it.
+        let grace = |head: &Head| best.is_some_and(|best| head.number >= best).then_some(GRACE);
+        let heads = self.pool.survey(&asked, grace, ask).await?.into_iter().map(|(_, head)| head);
         // Of equals the first: `max_by_key` would take the last.
         let highest = heads.reduce(|best, head| if head.number > best.number { head } else { best });
         highest.ok_or_else(|| self.pool.nobody())
@@ -195,8 +226,10 @@ impl Chain for AlloyChain {
         Ok(self.pool.verdict(ask).await?.agreed())
     }
 
-    async fn priority_fee(&self) -> Result<u128, ChainError> {
-        self.read(|endpoint| async move { endpoint.priority_fee().await }).await
+    async fn priority_fees(&self) -> Result<Vec<u128>, ChainError> {
+        let ask = |endpoint: Arc<Endpoint>| async move { endpoint.priority_fee().await };
+        let answers = self.pool.opinions(Some(self.pool.patience()), ask).await?;
+        Ok(answers.into_iter().map(|(_, fee)| fee).collect())
     }
 
     async fn nonce_at(&self, account: Address, at: Hash32) -> Result<Answers<Nonce>, ChainError> {
@@ -209,19 +242,22 @@ impl Chain for AlloyChain {
         let ask = |endpoint: Arc<Endpoint>| async move {
             endpoint.nonce(account, json!("latest"), At::Latest).await
         };
-        let answers = self.pool.survey(&self.pool.choice(), Some(GRACE), ask).await?;
+        let answers = self.pool.opinions(None, ask).await?;
         NonceRange::of(answers.into_iter().map(|(_, nonce)| nonce)).ok_or_else(|| self.pool.nobody())
     }
 
-    async fn takeover_nonces(&self, account: Address) -> Result<AccountNonces, ChainError> {
+    async fn takeover_nonces(&self, account: Address) -> Result<Vec<AccountNonces>, ChainError> {
         let ask = |endpoint: Arc<Endpoint>| async move { endpoint.nonces(account).await };
-        let answers = self.pool.survey(&self.pool.choice(), None, ask).await?;
-        let answers: Vec<_> = answers.into_iter().map(|(_, nonces)| nonces).collect();
-        AccountNonces::cautious(&answers).ok_or_else(|| self.pool.nobody())
+        let answers = self.pool.survey(&self.pool.voices(), |_| None, ask).await?;
+        Ok(answers.into_iter().map(|(_, nonces)| nonces).collect())
     }
 
     async fn conditions(&self, signer: Address, at: Hash32) -> Result<Conditions, ChainError> {
-        self.reader(self.pool.order()).await?.conditions(signer, at).await
+        let (from, contracts) = (self.site.relayer, self.contracts().await?);
+        let ask =
+            |endpoint: Arc<Endpoint>| async move { endpoint.conditions(from, &contracts, signer, at).await };
+        let answers = self.pool.opinions(Some(self.pool.patience()), ask).await?.into_iter();
+        answers.map(|(_, found)| found).reduce(Conditions::kinder).ok_or_else(|| self.pool.nobody())
     }
 
     async fn simulate_payouts(&self, items: &[Payout], at: Hash32) -> Result<Vec<Verdict>, ChainError> {
@@ -243,9 +279,7 @@ impl Chain for AlloyChain {
         gas: u64,
         at: Hash32,
     ) -> Result<Option<Verdict>, ChainError> {
-        let reader = self.reader(self.pool.order()).await?;
-        let answer = reader.call_at(to, data, gas, at, |_| Ok(())).await?;
-        Ok(answer.err().map(|revert| decode::call_revert(&revert, to, &reader.contracts, None)))
+        self.revert_of(to, data, gas, at).await
     }
 
     async fn paid_at(
@@ -281,7 +315,7 @@ impl Chain for AlloyChain {
     async fn events_in(&self, block: Hash32) -> Result<Vec<Said<Vec<ChainEvent>>>, ChainError> {
         let (contracts, filter) = (self.contracts().await?, LogFilter::Block(block));
         let ask = |endpoint: Arc<Endpoint>| async move { endpoint.logs(&contracts, &filter).await };
-        let answers = self.pool.survey(&self.pool.choice(), None, ask).await?.into_iter();
+        let answers = self.pool.survey(&self.pool.voices(), |_| None, ask).await?.into_iter();
         Ok(answers.map(|(endpoint, answer)| Said { endpoint: endpoint.name().clone(), answer }).collect())
     }
 

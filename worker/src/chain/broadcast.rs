@@ -1,7 +1,8 @@
 //! Handing signed bytes to every endpoint at once, and which of their answers counts.
 //!
 //! Invariants: every endpoint on our chain is handed them; any answer outranks any silence; an endpoint that does not
-//! answer holds up an accepted transaction for a moment only, and one that is known to fail not at all.
+//! answer holds up an accepted transaction for a moment only, and one that is known to fail holds up nothing that any other
+//! has answered.
 
 use std::time::Duration;
 
@@ -30,8 +31,10 @@ pub(super) async fn to_all(pool: &Pool, raw: &Bytes) -> Option<Result<SendOutcom
             until.get_or_insert_with(|| Instant::now() + GRACE);
         }
         answers.push(answer);
-        let all_fail = running.unanswered().iter().all(|endpoint| endpoint.rank() != Some(Rank::Good));
-        if until.is_some() && all_fail {
+        let all_below = |rank| running.unanswered().iter().all(|endpoint| endpoint.rank() > Some(rank));
+        // Whoever is only slow may still take what another refuses.
+        let is_answered = answers.iter().any(Result::is_ok);
+        if (until.is_some() && all_below(Rank::Good)) || (is_answered && all_below(Rank::Behind)) {
             break;
         }
     }

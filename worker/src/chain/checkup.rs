@@ -36,7 +36,7 @@ impl AlloyChain {
     /// Asks every endpoint for its chain id and its newest block; in the order of the configuration.
     pub async fn check_endpoints(&self) -> Vec<EndpointView> {
         let ask = |endpoint: Arc<Endpoint>| async move { Ok(look(&endpoint).await) };
-        let answers = self.pool.ask_all(self.pool.all(), None, ask).await;
+        let answers = self.pool.ask_all(self.pool.all(), |_| None, ask).await;
         answers.into_iter().filter_map(|(_, view)| view.ok()).collect()
     }
 

@@ -2,7 +2,7 @@
 //! every answer or silence counts for the node's standing (`standing.rs`). Which questions there are is in `questions.rs`.
 
 use std::fmt;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ use shared::ids::Hash32;
 
 use super::classify::{self, Revert, Trouble};
 use super::health::Health;
-use super::{ChainError, SendOutcome};
+use super::http::BoundedHttp;
+use super::{ChainError, SendOutcome, events};
 use crate::metrics::RpcMetrics;
 
 pub use alloy::transports::http::reqwest::Url;
@@ -79,6 +80,8 @@ pub(super) struct Endpoint {
     pub(super) client: RpcClient,
     pub(super) terms: Terms,
     pub(super) health: Mutex<Health>,
+    /// Blocks of one `eth_getLogs` that it bears.
+    pub(super) log_span: AtomicU64,
     /// Questions that others have answered meanwhile.
     pub(super) overdue: AtomicUsize,
 }
@@ -90,9 +93,10 @@ impl Endpoint {
             name: name.into(),
             position,
             secrets: secrets_of(url),
-            client: RpcClient::new_http_with_client(http.clone(), url.clone()),
+            client: RpcClient::new(BoundedHttp::new(http.clone(), url.clone()), false),
             terms: terms.clone(),
             health: Mutex::new(Health::new(terms.check_every)),
+            log_span: AtomicU64::new(events::FIRST_SPAN),
             overdue: AtomicUsize::new(0),
         };
         endpoint.terms.metrics.begin(&endpoint.name);

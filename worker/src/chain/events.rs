@@ -18,7 +18,7 @@ use super::decode::{self, Contracts};
 use super::endpoint::{At, Endpoint};
 use super::{ChainError, ChainEvent, ChainEventKind, agree, classify, questions};
 
-/// Blocks of one `eth_getLogs`, to begin with.
+/// Blocks of one `eth_getLogs`, to begin with, and of one question to two endpoints.
 pub(super) const FIRST_SPAN: u64 = 5_000;
 
 /// The events that say what became of jobs.
@@ -66,9 +66,53 @@ impl LogFilter {
     }
 }
 
+/// What one endpoint shows of a range.
+pub(super) struct Walked {
+    /// As far as the endpoint has blocks: above it, it cannot say anything.
+    upto: BlockNumber,
+    events: Vec<ChainEvent>,
+}
+
+impl Endpoint {
+    /// Both contracts' events in `from..=to`, as far as this node has blocks, in spans that it bears: halved when it asks for
+    /// less, and slowly grown again.
+    async fn walk(
+        &self,
+        contracts: &Contracts,
+        from: BlockNumber,
+        to: BlockNumber,
+    ) -> Result<Walked, ChainError> {
+        // Of blocks that a node does not have yet it shows no logs, which is no error.
+        let newest = self.header(json!("latest")).await?.number;
+        if newest < from {
+            return Err(self.unknown_block(from));
+        }
+        let upto = to.min(newest);
+        let mut events = Vec::new();
+        let mut next = from.get();
+        while next <= upto.get() {
+            let span = self.log_span.load(Ordering::Relaxed).max(1);
+            let last = next.saturating_add(span - 1).min(upto.get());
+            let filter = LogFilter::Range(BlockNumber::new(next), BlockNumber::new(last));
+            match self.logs(contracts, &filter).await {
+                Ok(shown) => {
+                    events.extend(shown);
+                    next = last + 1;
+                    self.log_span.store((span + span / 8 + 1).min(FIRST_SPAN), Ordering::Relaxed);
+                }
+                Err(error) if classify::asks_for_smaller_range(&error, last - next + 1) => {
+                    self.log_span.store((last - next).div_ceil(2).max(1), Ordering::Relaxed);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Walked { upto, events })
+    }
+}
+
 impl AlloyChain {
-    /// Walks `from..=to` in spans that the nodes bear: halved when they ask for less, and slowly grown again. What two
-    /// endpoints show is put together: one that has lost its logs must not hide a payment.
+    /// What two endpoints show that have the whole range is put together: one that has lost its logs must not hide a payment.
+    /// Where only one has all of it, it counts alone; where none has, it is an error.
     pub(super) async fn events_between(
         &self,
         from: BlockNumber,
@@ -78,21 +122,20 @@ impl AlloyChain {
         let mut events = Vec::new();
         let mut next = from.get();
         while next <= to.get() {
-            let span = self.log_span.load(Ordering::Relaxed).max(1);
-            let last = next.saturating_add(span - 1).min(to.get());
-            let filter = LogFilter::Range(BlockNumber::new(next), BlockNumber::new(last));
-            let ask = |endpoint: Arc<Endpoint>| async move { endpoint.logs(&contracts, &filter).await };
-            match self.pool.opinions(ask).await {
-                Ok(shown) => {
-                    events.extend(agree::union(shown.iter().cloned()));
-                    next = last + 1;
-                    self.log_span.store((span + span / 8 + 1).min(FIRST_SPAN), Ordering::Relaxed);
-                }
-                Err(error) if classify::asks_for_smaller_range(&error, last - next + 1) => {
-                    self.log_span.store((last - next).div_ceil(2).max(1), Ordering::Relaxed);
-                }
-                Err(error) => return Err(error),
+            let first = BlockNumber::new(next);
+            let last = BlockNumber::new(next.saturating_add(FIRST_SPAN - 1).min(to.get()));
+            let ask = |endpoint: Arc<Endpoint>| async move { endpoint.walk(&contracts, first, last).await };
+            let whole = |shown: &[(Arc<Endpoint>, Walked)]| {
+                shown.iter().filter(|(_, walked)| walked.upto >= last).count()
+            };
+            let shown = self.pool.gather(&self.pool.voices(), None, ask, |shown| whole(shown) > 1).await?;
+            match (whole(&shown), shown.first()) {
+                (0, Some((endpoint, _))) => return Err(endpoint.unknown_block(last)),
+                (0 | 1, _) => self.pool.note_lone(),
+                _ => {}
             }
+            events.extend(agree::union(shown.into_iter().map(|(_, walked)| walked.events)));
+            next = last.get() + 1;
         }
         events.sort_by_key(|event| (event.block, event.log_index));
         Ok(events)

@@ -2,7 +2,8 @@
 //!
 //! Invariants: a head is delivered only when its number or hash differs from the last one; no failure of a node ends
 //! the stream, only cancellation does. While a subscription lives, polling goes on slowly: it notices a connection that
-//! is open but silent, and may only move the head forward.
+//! is open but silent, and may only move the head forward. The node that pushes may do no more: where its head is not above
+//! the known one, the others are asked, and what they say counts.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -113,7 +114,11 @@ pub async fn follow_heads(
             Wake::Connected(Ok(live)) => follower.connected(live),
             Wake::Connected(Err(error)) => follower.lost(&reason(&error)),
             Wake::Reconnect => follower.push = follower.connect(),
-            Wake::Pushed(Some(head)) => follower.deliver(head),
+            Wake::Pushed(Some(head)) => {
+                if !follower.is_pushed_forward(head) {
+                    next_poll = next_poll.min(Instant::now() + config.poll);
+                }
+            }
             Wake::Pushed(None) => {
                 follower.lost("the subscription ended");
                 next_poll = Instant::now();
@@ -139,11 +144,14 @@ struct Follower<'a> {
     failures: u32,
     /// The last poll failed, and that was logged.
     poll_fails: bool,
+    /// The node that pushes showed a head that is not above the known one: a reorganisation, or it is behind.
+    doubtful: bool,
 }
 
 impl<'a> Follower<'a> {
     fn new(config: &'a HeadsConfig, out: watch::Sender<Option<Head>>) -> Self {
-        let mut follower = Self { config, out, push: Push::Off, failures: 0, poll_fails: false };
+        let mut follower =
+            Self { config, out, push: Push::Off, failures: 0, poll_fails: false, doubtful: false };
         follower.push = follower.connect();
         follower
     }
@@ -204,7 +212,8 @@ impl<'a> Follower<'a> {
                 // Another node may lag behind the one that pushes.
                 let known = self.out.borrow().map(|known| known.number);
                 let forward = known.is_none_or(|known| head.number > known);
-                if forward || !matches!(self.push, Push::Live(_)) {
+                let doubtful = std::mem::take(&mut self.doubtful);
+                if forward || doubtful || !matches!(self.push, Push::Live(_)) {
                     self.deliver(head);
                 }
             }
@@ -214,6 +223,17 @@ impl<'a> Follower<'a> {
                 }
             }
         }
+    }
+
+    /// Delivers a pushed head that is above the known one; whether the known head is settled with that.
+    fn is_pushed_forward(&mut self, head: Head) -> bool {
+        let known = *self.out.borrow();
+        if known.is_none_or(|known| head.number > known.number) {
+            self.deliver(head);
+        } else if known != Some(head) {
+            self.doubtful = true;
+        }
+        !self.doubtful
     }
 
     fn deliver(&self, head: Head) {
@@ -277,4 +297,38 @@ async fn next_head(heads: &mut Subscription<RawHeader>) -> Option<Head> {
 /// Why there is no connection, without the url.
 fn reason(error: &TransportError) -> String {
     format!("{:?}", classify::trouble(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy::primitives::B256;
+    use shared::ids::BlockNumber;
+
+    fn head(number: u64, hash: u8) -> Head {
+        Head {
+            number: BlockNumber::new(number),
+            hash: B256::repeat_byte(hash).into(),
+            parent: B256::ZERO.into(),
+            timestamp: 0,
+            gas_limit: 0,
+            base_fee: 0,
+        }
+    }
+
+    #[test]
+    fn a_node_that_pushes_moves_the_head_forward_only_and_else_the_endpoints_are_asked() {
+        let (config, (out, heads)) = (HeadsConfig::default(), watch::channel(None));
+        let mut follower = Follower::new(&config, out);
+        assert!(follower.is_pushed_forward(head(5, 5)));
+        assert!(follower.is_pushed_forward(head(5, 5)), "nothing new");
+        for doubtful in [head(4, 4), head(5, 6)] {
+            assert!(!follower.is_pushed_forward(doubtful));
+            assert_eq!(*heads.borrow(), Some(head(5, 5)), "not on its word alone");
+        }
+        // A reorganisation that the endpoints show as well.
+        follower.polled(Ok(head(5, 6)));
+        assert_eq!(*heads.borrow(), Some(head(5, 6)));
+        assert!(follower.is_pushed_forward(head(6, 7)));
+    }
 }

@@ -86,6 +86,8 @@ pub(super) struct Health {
     /// When it is to be looked at again: its chain id, and whether it answers at all.
     probe_at: Option<Instant>,
     demoted: bool,
+    /// Its last question was not answered at all.
+    silent: bool,
     /// Errors in a row.
     errors: u32,
     /// The last pause, and when it ended: a relapse soon after doubles it.
@@ -103,6 +105,7 @@ impl Health {
             chain: ChainCheck::Unknown,
             probe_at: None,
             demoted: false,
+            silent: false,
             errors: 0,
             pause: Duration::ZERO,
             recovered_at: None,
@@ -127,6 +130,11 @@ impl Health {
         !self.demoted && self.chain != ChainCheck::Wrong
     }
 
+    /// Whether a question to it would most likely cost a whole deadline.
+    pub(super) fn is_silent(&self) -> bool {
+        self.demoted && self.silent
+    }
+
     /// Whether its chain id must be asked for before anything else.
     pub(super) fn is_unchecked(&self) -> bool {
         self.chain == ChainCheck::Unknown
@@ -144,11 +152,13 @@ impl Health {
     /// It answered as it should.
     pub(super) fn answered(&mut self) {
         self.errors = 0;
+        self.silent = false;
     }
 
     /// A question failed. Says for how long the endpoint is demoted, if it is from now on.
     pub(super) fn failed(&mut self, fault: Fault, now: Instant) -> Option<Duration> {
         self.errors = self.errors.saturating_add(1);
+        self.silent = fault == Fault::Timeout;
         match fault {
             // The check of the chain id deals with these.
             Fault::WrongChain => None,
@@ -186,7 +196,7 @@ impl Health {
 
     /// A probe got its answers. Says whether that ended a demotion.
     pub(super) fn probe_passed(&mut self, now: Instant) -> bool {
-        self.errors = 0;
+        self.answered();
         self.probe_at = Some(now + self.check_every);
         let recovered = std::mem::take(&mut self.demoted);
         if recovered {
@@ -307,6 +317,21 @@ mod tests {
         assert_eq!(health.failed(Fault::Node, now), None);
         assert_eq!(health.failed(Fault::Node, now), None);
         assert_eq!(health.failed(Fault::Node, now), Some(secs(1)));
+    }
+
+    #[test]
+    fn one_that_is_demoted_for_its_silence_is_silent_until_it_says_anything() {
+        let now = Instant::now();
+        let mut health = right(now);
+        health.failed(Fault::RateLimited, now);
+        assert!(!health.is_silent(), "it answers, though not as it should");
+        health.failed(Fault::Timeout, now);
+        assert!(health.is_silent());
+        health.failed(Fault::Unreachable, now);
+        assert!(!health.is_silent(), "a refused connection costs nobody time");
+        health.failed(Fault::Timeout, now);
+        health.probe_passed(now);
+        assert!(!health.is_silent());
     }
 
     #[test]

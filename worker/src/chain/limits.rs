@@ -8,6 +8,32 @@ use shared::job::{FailureClass, Payout};
 use super::decode::{self, Token};
 use super::{Conditions, TokenRoom, Verdict};
 
+impl<T: Ord> TokenRoom<T> {
+    fn kinder(self, other: Self) -> Self {
+        Self {
+            funds: self.funds.max(other.funds),
+            window_left: self.window_left.max(other.window_left),
+            cap: self.cap.max(other.cap),
+            window_limit: self.window_limit.max(other.window_limit),
+            window_seconds: self.window_seconds.max(other.window_seconds),
+        }
+    }
+}
+
+impl Conditions {
+    /// Of what two endpoints say about one block, which should be the same, the more permissive in each field: the contract
+    /// enforces its limits anyway, and a limit that is not there would keep the lane closed.
+    pub(super) fn kinder(self, other: Self) -> Self {
+        Self {
+            registry_paused: self.registry_paused && other.registry_paused,
+            payout_paused: self.payout_paused && other.payout_paused,
+            usdc: self.usdc.kinder(other.usdc),
+            sge: self.sge.kinder(other.sge),
+            signer_balance: self.signer_balance.max(other.signer_balance),
+        }
+    }
+}
+
 /// What is left of both tokens while a batch goes on.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Budget {
@@ -117,6 +143,35 @@ mod tests {
             Some(Verdict::Gate { gate, .. }) => Some(gate),
             _ => None,
         }
+    }
+
+    #[test]
+    fn of_two_conditions_each_field_is_the_more_permissive() {
+        let room = |[funds, window_left, cap, window_limit]: [u128; 4]| TokenRoom {
+            funds: Usdc::from_base_units(funds),
+            window_left: Usdc::from_base_units(window_left),
+            cap: Usdc::from_base_units(cap),
+            window_limit: Usdc::from_base_units(window_limit),
+            window_seconds: 60,
+        };
+        let sge = TokenRoom {
+            funds: Sge::ZERO,
+            window_left: Sge::ZERO,
+            cap: Sge::ZERO,
+            window_limit: Sge::ZERO,
+            window_seconds: 60,
+        };
+        let of = |paused, usdc, signer_balance| Conditions {
+            registry_paused: paused,
+            payout_paused: !paused,
+            usdc: room(usdc),
+            sge,
+            signer_balance,
+        };
+        let (one, other) = (of(true, [1, 9, 3, 7], 5), of(false, [8, 2, 6, 4], 0));
+        let wanted = Conditions { payout_paused: false, ..of(false, [8, 9, 6, 7], 5) };
+        assert_eq!((one.kinder(other), other.kinder(one)), (wanted, wanted));
+        assert!(one.kinder(one).registry_paused, "paused where both say so");
     }
 
     const PLENTY: [u128; 4] = [u128::MAX; 4];

@@ -14,6 +14,7 @@ mod endpoint;
 mod events;
 pub mod heads;
 pub mod health;
+mod http;
 mod limits;
 mod pool;
 mod questions;
@@ -58,7 +59,8 @@ pub enum Verdict {
     AlreadyDone,
     /// The registry does not know the child yet.
     NotRegistered,
-    /// The node ran the call in a time before the contract's newest payout: its clock and its state are of two blocks.
+    /// To be asked again: the node ran the call in a time before the contract's newest payout (its clock and its state are of
+    /// two blocks), or refuses, and no other confirms it.
     OutOfTime,
     /// A condition outside the job: the gate to park it under.
     Gate { gate: Gate, reason: String },
@@ -204,26 +206,28 @@ pub trait Chain: Send + Sync + 'static {
     async fn head(&self) -> Result<Head, ChainError>;
     /// The canonical block at `number`, as one endpoint sees it.
     async fn block_at(&self, number: BlockNumber) -> Result<Head, ChainError>;
-    /// The canonical block at `number`; `None` where two endpoints see different ones.
+    /// The canonical block at `number`, asked of two; `None` where they see different ones.
     async fn agreed_block(&self, number: BlockNumber) -> Result<Option<Head>, ChainError>;
-    /// The suggested priority fee in wei per gas.
-    async fn priority_fee(&self) -> Result<u128, ChainError>;
+    /// The suggested priority fee in wei per gas, asked of two; never empty.
+    async fn priority_fees(&self) -> Result<Vec<u128>, ChainError>;
     /// The account nonce after the block `at`, asked of two.
     async fn nonce_at(&self, account: Address, at: Hash32) -> Result<Answers<Nonce>, ChainError>;
-    /// The account nonce after each endpoint's newest block.
+    /// The account nonce after each endpoint's newest block, asked of two.
     async fn nonce_latest(&self, account: Address) -> Result<NonceRange, ChainError>;
-    /// The nonces that a takeover goes by, asked of all: [`AccountNonces::cautious`].
-    async fn takeover_nonces(&self, account: Address) -> Result<AccountNonces, ChainError>;
+    /// What the account's nonces are right now, asked of all; never empty.
+    async fn takeover_nonces(&self, account: Address) -> Result<Vec<AccountNonces>, ChainError>;
+    /// Asked of two; of what they say, the more permissive.
     async fn conditions(&self, signer: Address, at: Hash32) -> Result<Conditions, ChainError>;
     /// One verdict per item, in order, as if sent by the relayer on top of the block `at`. One call for all, plus one
-    /// for each item whose reason must be read. What is not fine is asked of a second endpoint; the kinder verdict counts.
+    /// for each item whose reason must be read. What is not fine is asked of a second endpoint; the kinder verdict counts, and
+    /// a failure that nobody confirms is [`Verdict::OutOfTime`] for a while.
     async fn simulate_payouts(&self, items: &[Payout], at: Hash32) -> Result<Vec<Verdict>, ChainError>;
     async fn simulate_registrations(
         &self,
         items: &[Register],
         at: Hash32,
     ) -> Result<Vec<Verdict>, ChainError>;
-    /// Why the whole call reverts on top of `at`, or `None` when it does not.
+    /// Why the whole call reverts on top of `at`, asked of two, or `None` when it does not.
     async fn simulate_call(
         &self,
         to: Address,

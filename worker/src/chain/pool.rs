@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::ChainError;
-use super::agree::{Answers, Said};
+use super::agree::{self, Answers, Said};
 use super::endpoint::Endpoint;
 use super::health::{self, Rank};
 use super::stragglers::{Running, Straggler};
@@ -66,6 +66,28 @@ impl Pool {
     pub(super) fn choice(&self) -> Vec<Arc<Endpoint>> {
         let up = self.ranked(Rank::Behind);
         if up.is_empty() { self.order() } else { up }
+    }
+
+    /// Whose word counts about money: first those that do not fail, then those that fail and still answer, so that one
+    /// does not stand alone because another is in disgrace. A silent one would hold up every block.
+    pub(super) fn voices(&self) -> Vec<Arc<Endpoint>> {
+        let mut voices = self.order();
+        if voices.iter().any(|endpoint| !endpoint.is_silent()) {
+            voices.retain(|endpoint| !endpoint.is_silent());
+        }
+        voices
+    }
+
+    /// Who may confirm what `first` says.
+    pub(super) fn voices_besides(&self, first: &Arc<Endpoint>) -> Vec<Arc<Endpoint>> {
+        let mut voices = self.order();
+        voices.retain(|endpoint| !endpoint.is_silent() && !Arc::ptr_eq(endpoint, first));
+        voices
+    }
+
+    /// How long a second endpoint has where a first answer would do.
+    pub(super) fn patience(&self) -> Duration {
+        self.hedge
     }
 
     /// The newest head that an endpoint showed which is up.
@@ -134,12 +156,12 @@ impl Pool {
         }
     }
 
-    /// Asks all of `asked` at once, and waits for them for no longer than `grace` after the first answer. In the order of
-    /// the configuration.
+    /// Asks all of `asked` at once. `grace` says of an answer how long the others have once it is there; `None`: it sets them
+    /// no limit. In the order of the configuration.
     pub(super) async fn ask_all<T, F>(
         &self,
         asked: &[Arc<Endpoint>],
-        grace: Option<Duration>,
+        grace: impl Fn(&T) -> Option<Duration>,
         question: impl Fn(Arc<Endpoint>) -> F,
     ) -> Vec<(Arc<Endpoint>, Result<T, ChainError>)>
     where
@@ -153,8 +175,8 @@ impl Pool {
         let mut answers: Vec<(Arc<Endpoint>, Result<T, ChainError>)> = Vec::with_capacity(asked.len());
         let mut until = None;
         while let Some((endpoint, answer)) = running.next_until(until).await {
-            if answer.is_ok() {
-                until = until.or_else(|| grace.map(|grace| Instant::now() + grace));
+            if let Ok(answer) = &answer {
+                until = until.or_else(|| grace(answer).map(|grace| Instant::now() + grace));
             }
             answers.push((endpoint, answer));
         }
@@ -180,11 +202,11 @@ impl Pool {
         search.found.ok_or_else(|| error.or(search.error).unwrap_or_else(|| self.nobody()))
     }
 
-    /// What all that do not fail say within `grace` of the first, never nothing: see [`Self::ask_all`].
+    /// What all of `asked` say, never nothing: see [`Self::ask_all`].
     pub(super) async fn survey<T, F>(
         &self,
         asked: &[Arc<Endpoint>],
-        grace: Option<Duration>,
+        grace: impl Fn(&T) -> Option<Duration>,
         question: impl Fn(Arc<Endpoint>) -> F,
     ) -> Result<Vec<(Arc<Endpoint>, T)>, ChainError>
     where
@@ -205,59 +227,98 @@ impl Pool {
         Ok(answers)
     }
 
-    /// The answers of two endpoints that do not fail, where there are two; otherwise whoever has one.
-    pub(super) async fn opinions<T, F>(
+    /// Asks two of `asked`, and the next in the place of each that has no answer; then one more at a time until `is_enough`.
+    /// Once one has answered, for no longer than `patience`. Never nothing; in the order of the configuration.
+    pub(super) async fn gather<T, F>(
         &self,
+        asked: &[Arc<Endpoint>],
+        patience: Option<Duration>,
         question: impl Fn(Arc<Endpoint>) -> F,
-    ) -> Result<Answers<T>, ChainError>
+        is_enough: impl Fn(&[(Arc<Endpoint>, T)]) -> bool,
+    ) -> Result<Vec<(Arc<Endpoint>, T)>, ChainError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, ChainError>> + Send + 'static,
     {
-        let asked = self.choice();
         let mut left = asked.iter();
         let mut running = Running::new();
         let mut answers: Vec<(Arc<Endpoint>, T)> = Vec::with_capacity(2);
-        let mut first_error = None;
-        loop {
-            // Whoever has no answer is replaced by the next.
-            while answers.len() + running.len() < 2 {
+        let (mut first_error, mut until) = (None, None);
+        while answers.len() < 2 || !is_enough(&answers) {
+            while running.len() < 2usize.saturating_sub(answers.len()).max(1) {
                 let Some(next) = left.next() else { break };
                 running.start(next, question(next.clone()));
             }
-            let Some((endpoint, answer)) = running.next().await else { break };
+            let Some((endpoint, answer)) = running.next_until(until).await else { break };
             match answer {
-                Ok(answer) => answers.push((endpoint, answer)),
+                Ok(answer) => {
+                    until = until.or_else(|| patience.map(|patience| Instant::now() + patience));
+                    answers.push((endpoint, answer));
+                }
                 Err(error) => _ = first_error.get_or_insert(error),
             }
         }
+        self.leave(running);
         if answers.is_empty() {
-            answers.push(self.fall_back(&asked, first_error, question).await?);
+            answers.push(self.fall_back(asked, first_error, question).await?);
         }
         answers.sort_by_key(|(endpoint, _)| endpoint.position());
-        let mut said =
-            answers.into_iter().map(|(endpoint, answer)| Said { endpoint: endpoint.name().clone(), answer });
-        match (said.next(), said.next()) {
-            (Some(one), Some(other)) => Ok(Answers::Two(one, other)),
-            (Some(one), None) => Ok(Answers::Alone(one)),
-            (None, _) => Err(self.nobody()),
-        }
+        Ok(answers)
     }
 
-    /// [`Self::opinions`] on money: it is noted where nobody could confirm them.
+    /// The answers of two endpoints, or of whoever has one. `patience`: how long a second one has, once the first is there;
+    /// `None`: for its deadline.
+    pub(super) async fn opinions<T, F>(
+        &self,
+        patience: Option<Duration>,
+        question: impl Fn(Arc<Endpoint>) -> F,
+    ) -> Result<Vec<(Arc<Endpoint>, T)>, ChainError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, ChainError>> + Send + 'static,
+    {
+        self.gather(&self.voices(), patience, question, |_| true).await
+    }
+
+    /// What two say about money. Where they contradict each other, others are asked too: two that agree outvote the rest. It
+    /// is noted where nobody could confirm what one says.
     pub(super) async fn verdict<T, F>(
         &self,
         question: impl Fn(Arc<Endpoint>) -> F,
     ) -> Result<Answers<T>, ChainError>
     where
-        T: Send + 'static,
+        T: PartialEq + Send + 'static,
         F: Future<Output = Result<T, ChainError>> + Send + 'static,
     {
-        let answers = self.opinions(question).await?;
-        if self.endpoints.len() > 1 && matches!(answers, Answers::Alone(_)) {
+        let pair = |answers: &[(Arc<Endpoint>, T)]| agree::pair(answers.iter().map(|(_, answer)| answer));
+        let mut answers =
+            self.gather(&self.voices(), None, question, |answers| pair(answers).is_some()).await?;
+        if let Some((one, other)) = pair(&answers) {
+            let (odd, equal): (Vec<_>, Vec<_>) =
+                answers.into_iter().enumerate().partition(|(at, _)| *at != one && *at != other);
+            for (_, (endpoint, _)) in odd {
+                endpoint.blame("two others agree, and it says otherwise");
+            }
+            answers = equal.into_iter().map(|(_, answer)| answer).collect();
+        }
+        let mut said =
+            answers.into_iter().map(|(endpoint, answer)| Said { endpoint: endpoint.name().clone(), answer });
+        match (said.next(), said.next()) {
+            (Some(one), Some(other)) => Ok(Answers::Two(one, other)),
+            (Some(one), None) if self.endpoints.len() == 1 => Ok(Answers::Only(one)),
+            (Some(one), None) => {
+                self.note_lone();
+                Ok(Answers::Alone(one))
+            }
+            (None, _) => Err(self.nobody()),
+        }
+    }
+
+    /// Something about money rests on one endpoint's word, though there are several.
+    pub(super) fn note_lone(&self) {
+        if self.endpoints.len() > 1 {
             self.metrics.alone.inc();
         }
-        Ok(answers)
     }
 
     /// The error where no endpoint may be asked at all.

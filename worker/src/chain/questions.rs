@@ -59,9 +59,10 @@ impl Endpoint {
     }
 
     pub(super) async fn nonces(&self, account: Address) -> Result<AccountNonces, ChainError> {
+        let head = self.header(json!("latest")).await?.number;
         let latest = self.nonce(account, json!("latest"), At::Latest).await?;
         let pending = self.nonce(account, json!("pending"), At::Latest).await?;
-        Ok(AccountNonces { latest, pending })
+        Ok(AccountNonces { head, latest, pending })
     }
 
     pub(super) async fn priority_fee(&self) -> Result<u128, ChainError> {

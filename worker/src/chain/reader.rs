@@ -1,54 +1,46 @@
-//! Reads of certain endpoints in a certain order, and the second opinion on simulations.
+//! Simulations: everything that one verdict takes is asked of one endpoint, and what is not fine of a second.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use alloy::primitives::{Address, Bytes};
 use async_trait::async_trait;
 use shared::ids::{Hash32, Wallet};
 use shared::job::{Payout, Register};
+use tokio::time::Instant;
 
 use super::alloy::AlloyChain;
 use super::classify::Revert;
-use super::decode::Contracts;
+use super::decode::{self, Contracts};
 use super::endpoint::{At, Call, Endpoint};
-use super::health::Rank;
-use super::pool::Pool;
 use super::questions::Site;
 use super::{ChainError, Conditions, Verdict};
 
-/// Asks certain endpoints, in a certain order.
-pub(super) struct Reader<'a> {
-    pub(super) pool: &'a Pool,
-    pub(super) order: Vec<Arc<Endpoint>>,
+/// Asks one endpoint.
+pub(super) struct Reader {
+    pub(super) endpoint: Arc<Endpoint>,
     pub(super) site: Site,
     pub(super) contracts: Contracts,
 }
 
-impl Reader<'_> {
+impl Reader {
     /// Runs a call on top of a block, as if sent by the relayer: what `decode` makes of its return data, or how it was
     /// undone.
-    pub(super) async fn call_at<T: Send + 'static>(
+    pub(super) async fn call_at<T>(
         &self,
         to: Address,
         data: Bytes,
         gas: u64,
         at: Hash32,
-        decode: impl Fn(&Bytes) -> Result<T, String> + Clone + Send + 'static,
+        decode: impl Fn(&Bytes) -> Result<T, String>,
     ) -> Result<Result<T, Revert>, ChainError> {
         let call = Call { from: self.site.relayer, to, data, gas };
-        let ask = |endpoint: Arc<Endpoint>| {
-            let (call, decode) = (call.clone(), decode.clone());
-            async move { endpoint.run(&call, At::Hash(at), decode).await }
-        };
-        self.pool.first_answer(&self.order, ask).await
+        self.endpoint.run(&call, At::Hash(at), decode).await
     }
 
     pub(super) async fn conditions(&self, signer: Address, at: Hash32) -> Result<Conditions, ChainError> {
-        let (from, contracts) = (self.site.relayer, self.contracts);
-        let ask =
-            |endpoint: Arc<Endpoint>| async move { endpoint.conditions(from, &contracts, signer, at).await };
-        self.pool.first_answer(&self.order, ask).await
+        self.endpoint.conditions(self.site.relayer, &self.contracts, signer, at).await
     }
 
     /// Who is recorded as the referrer of each of `children`, where somebody is.
@@ -60,12 +52,7 @@ impl Reader<'_> {
         if children.is_empty() {
             return Ok(HashMap::new());
         }
-        let (site, asked) = (self.site, Arc::<[Wallet]>::from(children.as_slice()));
-        let ask = |endpoint: Arc<Endpoint>| {
-            let asked = asked.clone();
-            async move { endpoint.referrers(site, &asked, at).await }
-        };
-        let referrers = self.pool.first_answer(&self.order, ask).await?;
+        let referrers = self.endpoint.referrers(self.site, &children, at).await?;
         Ok(children
             .into_iter()
             .zip(referrers)
@@ -76,52 +63,120 @@ impl Reader<'_> {
 
 /// What can be simulated, many at a time.
 #[async_trait]
-pub(super) trait Simulated: Clone + Send + Sync + Sized {
-    async fn verdicts(reader: &Reader<'_>, items: &[Self], at: Hash32) -> Result<Vec<Verdict>, ChainError>;
+pub(super) trait Simulated: Clone + Send + Sync + 'static {
+    async fn verdicts(reader: &Reader, items: &[Self], at: Hash32) -> Result<Vec<Verdict>, ChainError>;
 }
 
 #[async_trait]
 impl Simulated for Payout {
-    async fn verdicts(reader: &Reader<'_>, items: &[Self], at: Hash32) -> Result<Vec<Verdict>, ChainError> {
+    async fn verdicts(reader: &Reader, items: &[Self], at: Hash32) -> Result<Vec<Verdict>, ChainError> {
         reader.payout_verdicts(items, at).await
     }
 }
 
 #[async_trait]
 impl Simulated for Register {
-    async fn verdicts(reader: &Reader<'_>, items: &[Self], at: Hash32) -> Result<Vec<Verdict>, ChainError> {
+    async fn verdicts(reader: &Reader, items: &[Self], at: Hash32) -> Result<Vec<Verdict>, ChainError> {
         reader.registration_verdicts(items, at).await
     }
 }
 
+/// Since when no second endpoint could be asked about what the first refuses.
+#[derive(Debug, Default)]
+pub(super) struct Unconfirmed(Option<Instant>);
+
+impl Unconfirmed {
+    /// Whether a refusal counts that nobody confirms: once it has been like this for `patience`, nobody will come back soon.
+    fn counts(&mut self, now: Instant, patience: Duration) -> bool {
+        now.duration_since(*self.0.get_or_insert(now)) >= patience
+    }
+}
+
 impl AlloyChain {
-    pub(super) async fn reader(&self, order: Vec<Arc<Endpoint>>) -> Result<Reader<'_>, ChainError> {
-        Ok(Reader { pool: &self.pool, order, site: self.site, contracts: self.contracts().await? })
+    fn reader(&self, endpoint: Arc<Endpoint>, contracts: Contracts) -> Reader {
+        Reader { endpoint, site: self.site, contracts }
     }
 
-    /// Simulates by the best endpoint, and by the second what the first does not call fine.
+    /// Simulates by the best endpoint, and by a second what the first does not call fine.
     pub(super) async fn judged<I: Simulated>(
         &self,
         items: &[I],
         at: Hash32,
     ) -> Result<Vec<Verdict>, ChainError> {
-        let order = self.pool.order();
-        let second =
-            order.get(1).filter(|endpoint| endpoint.rank().is_some_and(|rank| rank <= Rank::Behind)).cloned();
-        let mut found = I::verdicts(&self.reader(order).await?, items, at).await?;
+        let contracts = self.contracts().await?;
+        let ask = |items: Arc<[I]>| {
+            move |endpoint: Arc<Endpoint>| {
+                let (reader, items) = (self.reader(endpoint, contracts), items.clone());
+                async move { I::verdicts(&reader, &items, at).await }
+            }
+        };
+        let search = self.pool.search(&self.pool.order(), ask(items.into()), |_| true).await;
+        let Some((first, mut found)) = search.found else {
+            return Err(search.error.unwrap_or_else(|| self.pool.nobody()));
+        };
         let doubted: Vec<usize> =
             (0..found.len().min(items.len())).filter(|item| found[*item] != Verdict::Fine).collect();
-        let (Some(second), false) = (second, doubted.is_empty()) else { return Ok(found) };
+        if doubted.is_empty() {
+            return Ok(found);
+        }
+        let others = self.pool.voices_besides(&first);
         let again: Vec<I> = doubted.iter().map(|item| items[*item].clone()).collect();
-        match I::verdicts(&self.reader(vec![second]).await?, &again, at).await {
-            Ok(others) => {
+        let search = self.pool.search(&others, ask(again.into()), |_| true).await;
+        match search.found {
+            Some((_, others)) => {
+                self.confirmed();
                 for (item, other) in doubted.into_iter().zip(others) {
                     found[item] = kinder(found[item].clone(), other);
                 }
             }
-            Err(error) => tracing::debug!(%error, "no second opinion on what would not succeed"),
+            None => {
+                for item in doubted {
+                    found[item] = self.unconfirmed(found[item].clone());
+                }
+            }
         }
         Ok(found)
+    }
+
+    /// Why a call reverts as a whole, as two endpoints see it; `None` where one says that it does not.
+    pub(super) async fn revert_of(
+        &self,
+        to: Address,
+        data: Bytes,
+        gas: u64,
+        at: Hash32,
+    ) -> Result<Option<Verdict>, ChainError> {
+        let contracts = self.contracts().await?;
+        let ask = |endpoint: Arc<Endpoint>| {
+            let (reader, data) = (self.reader(endpoint, contracts), data.clone());
+            async move { reader.call_at(to, data, gas, at, |_| Ok(())).await }
+        };
+        let answers = self.pool.opinions(None, ask).await?;
+        let verdict = |revert: Revert| decode::call_revert(&revert, to, &contracts, None);
+        let mut verdicts = answers.into_iter().map(|(_, answer)| answer.err().map(verdict));
+        match (verdicts.next().flatten(), verdicts.next()) {
+            (Some(one), Some(Some(other))) => Ok(Some(kinder(one, other))),
+            (Some(one), None) => Ok(Some(self.unconfirmed(one))),
+            _ => Ok(None),
+        }
+    }
+
+    fn confirmed(&self) {
+        *self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner) = Unconfirmed::default();
+    }
+
+    /// What the verdict of one endpoint is worth that no other confirms. A refusal may end a job for good, so it is put off
+    /// while others may come back; all else mends itself.
+    fn unconfirmed(&self, verdict: Verdict) -> Verdict {
+        if !matches!(verdict, Verdict::Fails(_)) || self.pool.all().len() == 1 {
+            return verdict;
+        }
+        let mut unconfirmed = self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner);
+        if !unconfirmed.counts(Instant::now(), self.refusal_patience) {
+            return Verdict::OutOfTime;
+        }
+        self.pool.note_lone();
+        verdict
     }
 }
 
@@ -144,6 +199,19 @@ mod tests {
     use super::super::{Gate, decode};
     use super::*;
     use shared::job::FailureClass;
+
+    #[test]
+    fn a_refusal_that_nobody_confirms_counts_only_after_a_while_without_a_second_endpoint() {
+        let (mut unconfirmed, now, patience) =
+            (Unconfirmed::default(), Instant::now(), Duration::from_secs(60));
+        assert!(!unconfirmed.counts(now, patience));
+        assert!(!unconfirmed.counts(now + patience - Duration::from_millis(1), patience));
+        assert!(unconfirmed.counts(now + patience, patience));
+        assert!(
+            !Unconfirmed::default().counts(now + patience, patience),
+            "it begins anew once one was asked"
+        );
+    }
 
     #[test]
     fn the_verdict_that_does_less_harm_counts_whoever_gave_it() {

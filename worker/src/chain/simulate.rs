@@ -31,7 +31,7 @@ pub const LONE_CALL_GAS: u64 = 400_000;
 /// Reasons asked for at a time.
 const REASONS_AT_ONCE: usize = 8;
 
-impl Reader<'_> {
+impl Reader {
     pub(super) async fn payout_verdicts(
         &self,
         items: &[Payout],

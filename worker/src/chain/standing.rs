@@ -29,6 +29,11 @@ impl Endpoint {
         self.health().rank(self.is_slow())
     }
 
+    /// Demoted for not answering, and not heard of since.
+    pub(super) fn is_silent(&self) -> bool {
+        self.health().is_silent()
+    }
+
     pub(super) fn is_slow(&self) -> bool {
         self.overdue.load(Ordering::Relaxed) > 0
     }

@@ -16,6 +16,7 @@ use super::{chain, lane};
 use crate::chain::alloy::AlloyChain;
 use crate::chain::{Chain, Conditions, EndpointView, Head, NonceRange};
 use crate::config::Config;
+use crate::signer::fees::Tips;
 
 /// For the connection to Redis, and then for all questions to it together.
 const REDIS_DEADLINE: Duration = Duration::from_secs(2);
@@ -143,8 +144,12 @@ impl ChainFacts {
             let wired = node.wiring().await?;
             tokio::try_join!(node.decimals(wired.usdc), node.decimals(wired.sge))
         };
+        let tip = async {
+            let suggested = node.priority_fees().await;
+            suggested.map(|fees| Tips::of(&fees, config.max_tip).unwrap_or(Tips::USUAL).first())
+        };
         let (tip, nonces, contracts, decimals, conditions) = tokio::join!(
-            within(until, node.priority_fee()),
+            within(until, tip),
             within(until, node.nonce_latest(signer)),
             contracts(config, node, signer),
             within(until, decimals),

@@ -119,7 +119,7 @@ pub(super) fn gas_money(
     question.judge(conditions, |question, conditions| {
         let balance = format!("{} coins", text::wei(conditions.signer_balance, 18));
         let Some(head) = head.known() else { return question.skipped("the fee is not known") };
-        let tip = tip.known().copied().unwrap_or(fees::DEFAULT_TIP);
+        let tip = tip.known().copied().unwrap_or(fees::Tips::USUAL.first());
         let Some(fees) = fees::initial(head.base_fee, tip, max_fee) else {
             return question.skipped(format!("{balance}; the base fee is above MAX_FEE_GWEI"));
         };

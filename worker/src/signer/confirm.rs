@@ -49,9 +49,10 @@ pub fn is_explained(
 }
 
 /// Whether a nonce that is consumed at least since the block `since`, without a receipt at `deep` either, must be decided
-/// without one.
-pub fn is_past_hope(since: BlockNumber, deep: BlockNumber) -> bool {
-    deep.get() >= since.get().saturating_add(RECEIPT_PATIENCE)
+/// without one. Never while one of several endpoints alone says that it is consumed: another may know better, or have the
+/// receipt.
+pub fn is_past_hope(since: BlockNumber, deep: BlockNumber, is_alone: bool) -> bool {
+    !is_alone && deep.get() >= since.get().saturating_add(RECEIPT_PATIENCE)
 }
 
 fn success<'a>(job: &Brief, events: &'a [ChainEvent]) -> Option<&'a ChainEvent> {

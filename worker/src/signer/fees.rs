@@ -1,13 +1,44 @@
 //! EIP-1559 fees, pure: what a first attempt offers, what a replacement must offer, and when one is wanted.
 //!
-//! Invariants: no fee exceeds the cap; a priority fee never exceeds its max fee; a replacement raises both fields by at
+//! Invariants: what endpoints suggest as a tip is believed within bounds only; no fee exceeds the cap; a priority fee never exceeds its max fee; a replacement raises both fields by at
 //! least 12.5 %, which every node takes (they ask for 10 %), or there is no replacement at all.
 
 use shared::ids::BlockNumber;
 use shared::tx::Fees;
 
-/// Wei per gas, where no node ever told: what most chains take.
-pub const DEFAULT_TIP: u128 = 1_000_000_000;
+/// The least that is ever tipped, in wei per gas: what nodes ask for unless they are told otherwise.
+const LEAST_TIP: u128 = 1_000_000;
+/// A replacement tips at least this part of the base fee: what it replaces was not enough.
+const AGAIN: u128 = 8;
+
+/// Tips as endpoints suggest them, in wei per gas: none of them may be right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tips {
+    /// For a first attempt: one that suggests too much would make every transaction pay for it.
+    low: u128,
+    /// For a replacement: one that suggests too little must not keep it out of blocks for ever.
+    high: u128,
+}
+
+impl Tips {
+    /// Where no node ever told: what most chains take.
+    pub const USUAL: Self = Self { low: 1_000_000_000, high: 1_000_000_000 };
+
+    /// `None` where nobody suggested anything. `most`: no suggestion above it is believed.
+    pub fn of(suggested: &[u128], most: u128) -> Option<Self> {
+        let within = |tip: &u128| (*tip).max(LEAST_TIP).min(most);
+        Some(Self { low: within(suggested.iter().min()?), high: within(suggested.iter().max()?) })
+    }
+
+    pub fn first(self) -> u128 {
+        self.low
+    }
+
+    /// Reached at once, long before the max fee comes to its cap: there, a tip that is too low could never be mended.
+    pub fn again(self, base_fee: u128, most: u128) -> u128 {
+        self.high.max(base_fee / AGAIN).min(most)
+    }
+}
 
 /// Fees of a first attempt: the base fee may double before it stops being includable. `None`: the cap is below the base
 /// fee, so nothing that may be offered would be included now.
@@ -59,6 +90,39 @@ mod tests {
     use rand::{Rng, SeedableRng};
 
     const GWEI: u128 = 1_000_000_000;
+
+    #[test]
+    fn a_first_tip_is_the_lower_one_within_bounds_and_a_replacement_takes_the_higher() {
+        let tips = |suggested: &[u128]| Tips::of(suggested, 50 * GWEI).unwrap();
+        let both = tips(&[3 * GWEI, 2 * GWEI]);
+        assert_eq!((both.first(), both.again(GWEI, 50 * GWEI)), (2 * GWEI, 3 * GWEI));
+        let greedy = tips(&[9_000 * GWEI]);
+        assert_eq!((greedy.first(), greedy.again(GWEI, 50 * GWEI)), (50 * GWEI, 50 * GWEI));
+        let zero = tips(&[0]);
+        assert_eq!((zero.first(), zero.again(16 * GWEI, 50 * GWEI)), (LEAST_TIP, 2 * GWEI));
+        assert_eq!(zero.again(800 * GWEI, 50 * GWEI), 50 * GWEI);
+        assert_eq!(Tips::of(&[], 50 * GWEI), None);
+    }
+
+    #[test]
+    fn whatever_endpoints_suggest_a_replacement_at_the_cap_tips_what_gets_into_blocks() {
+        let (cap, most) = (500 * GWEI, 50 * GWEI);
+        for suggested in [vec![0], vec![0, 0], vec![0, 2 * GWEI], vec![2 * GWEI], vec![u128::MAX]] {
+            for base_fee in [GWEI, 10 * GWEI, 30 * GWEI] {
+                let tips = Tips::of(&suggested, most).unwrap();
+                let mut fees = initial(base_fee, tips.first(), cap).unwrap();
+                assert!(fees.max_priority_fee <= most, "{suggested:?}");
+                while let Some(next) = bump(fees, initial(base_fee, tips.again(base_fee, most), cap), cap) {
+                    fees = next;
+                    assert!(fees.max_priority_fee >= base_fee / AGAIN, "{suggested:?} {base_fee}: {fees:?}");
+                }
+                assert!(
+                    fees.max_priority_fee >= base_fee.min(2 * GWEI),
+                    "{suggested:?} {base_fee}: {fees:?}"
+                );
+            }
+        }
+    }
 
     #[test]
     fn a_first_attempt_survives_a_doubled_base_fee() {

@@ -11,6 +11,7 @@ use shared::store::{Brief, Fence, StoreError};
 use shared::tx::TxRecord;
 use tokio::sync::Notify;
 
+use super::fees::Tips;
 use super::lease_keeper::LeaseKeeper;
 use super::sync::SyncError;
 use crate::chain::{ChainError, Conditions, Gate, Head};
@@ -58,11 +59,13 @@ pub(super) enum RoundError {
     /// The nonce is consumed, and no node shows by which transaction.
     #[error("no node has a receipt for nonce {0} yet")]
     NoReceipt(Nonce),
+    #[error(transparent)]
+    Unsure(#[from] super::recover::Unsure),
 }
 
 impl RoundError {
     fn is_of_the_chain(&self) -> bool {
-        matches!(self, Self::Chain(_) | Self::Sync(SyncError::Chain(_)))
+        matches!(self, Self::Chain(_) | Self::Sync(SyncError::Chain(_)) | Self::Unsure(_))
     }
 }
 
@@ -88,7 +91,7 @@ pub(super) struct Wants {
     pub(super) cancel: bool,
     /// More gas money, before any node takes it.
     pub(super) money: bool,
-    /// Refusals in a row for an unknown reason.
+    /// Refusals for good in a row.
     pub(super) refusals: u32,
 }
 
@@ -126,7 +129,7 @@ pub(super) struct Leader {
     pub(super) last_final: Option<(BlockNumber, Hash32)>,
     /// When the chain last answered, as far as this leader asked.
     chain_seen: Monotonic,
-    pub(super) tip: u128,
+    pub(super) tips: Tips,
 }
 
 impl Leader {
@@ -145,7 +148,7 @@ impl Leader {
             checkpoint: None,
             last_final: None,
             chain_seen,
-            tip: 0,
+            tips: Tips::USUAL,
         }
     }
 

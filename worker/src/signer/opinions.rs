@@ -38,12 +38,13 @@ impl Leader {
         Ok(block)
     }
 
-    /// Below which nonce every nonce is consumed at `deep`.
-    pub(super) async fn consumed(&self, deep: Head) -> Result<Nonce, RoundError> {
+    /// Below which nonce every nonce is consumed at `deep`, and whether one of several endpoints alone says so.
+    pub(super) async fn consumed(&self, deep: Head) -> Result<(Nonce, bool), RoundError> {
         let answers = self.ctx.chain.nonce_at(self.ctx.signer(), deep.hash).await?;
         let range = NonceRange::of(answers.iter().map(|said| said.answer));
         let Some(NonceRange { lowest, highest }) = range.filter(|range| range.lowest < range.highest) else {
-            return Ok(agree::consumed(&answers, &[], deep.number).verdict.below);
+            let below = agree::consumed(&answers, &[], deep.number).verdict.below;
+            return Ok((below, answers.is_alone()));
         };
         let seen = self.receipts_between(lowest, highest).await;
         let judged = agree::consumed(&answers, &seen, deep.number);
@@ -56,7 +57,7 @@ impl Leader {
                 "endpoints contradict each other about the account's nonce; what only one calls consumed stays open"
             );
         }
-        Ok(below)
+        Ok((below, false))
     }
 
     /// In which canonical blocks our own attempts at the open nonces of `from..to` are. What cannot be read is not there.
@@ -86,7 +87,7 @@ impl Leader {
         let mut proofs = Proofs::default();
         let mut settled = Vec::with_capacity(jobs.len());
         for (job, claims) in jobs.iter().zip(&claims) {
-            let proven = match agree::is_disputed(claims) {
+            let proven = match agree::needs_proof(claims) {
                 true => self.proven(job, claims, deep, &mut proofs).await,
                 false => None,
             };
@@ -96,7 +97,7 @@ impl Leader {
                 self.ctx.metrics.rpc_undecided.inc();
                 tracing::warn!(
                     job.id = %job.id, block.number = deep.number.get(), said = %who_said(claims),
-                    "endpoints contradict each other about a job, and no event tells who is right; asking again"
+                    "endpoints contradict each other about a job, or one alone calls it done, and no event tells; asking again"
                 );
             }
             settled.push(judged.verdict);
@@ -206,7 +207,7 @@ impl Leader {
             }
             let shown = self.shown_in(*block, &mut proofs).await;
             self.blame(&agree::omitted_by(shown, |event| settles(event, job)), "the events of a block");
-            events.extend(agree::union(shown.iter().cloned()));
+            events.extend(agree::union(shown.iter().map(|said| said.answer.clone())));
         }
     }
 

@@ -62,7 +62,7 @@ impl Leader {
 
     /// Opens the nonces again that are not consumed any more; otherwise everything above them would wait for ever.
     async fn reopen(&mut self, deep: Head) -> Result<(), RoundError> {
-        let lowest = self.consumed(deep).await?;
+        let (lowest, _) = self.consumed(deep).await?;
         let count = self.next.get().saturating_sub(lowest.get()).min(MOST_REOPENED);
         let opened =
             Self::fenced(self.ctx.store.reopen(&self.fence, self.ctx.signer(), lowest, count).await?)?;

@@ -25,8 +25,11 @@ impl Leader {
         if matches!(answer, Ok(SendOutcome::NonceTooLow)) {
             self.ctx.metrics.nonce_errors.inc();
         }
-        tx.wants.refusals =
-            if matches!(answer, Ok(SendOutcome::Refused(_))) { tx.wants.refusals + 1 } else { 0 };
+        tx.wants.refusals = if send::is_refusal(&answer) { tx.wants.refusals + 1 } else { 0 };
+        if matches!(answer, Ok(SendOutcome::Accepted | SendOutcome::AlreadyKnown)) {
+            // A cancel that is journaled stays one.
+            tx.wants.cancel = false;
+        }
         tx.wants.money = matches!(action, SendAction::CloseGate(SendGate::GasMoneyLow));
         match action {
             SendAction::Known => tx.sent_at = self.last_head.map(|head| head.number).or(Some(attempt.head)),
@@ -54,7 +57,8 @@ impl Leader {
         let Some(latest) = tx.record.latest() else { return Ok(()) };
         let cancel = cancel || tx.record.state == TxState::Cancelling;
         let cap = self.ctx.config.max_fee;
-        let Some(fees) = fees::bump(latest.fees, fees::initial(head.base_fee, self.tip, cap), cap) else {
+        let tip = self.tips.again(head.base_fee, self.ctx.config.max_tip);
+        let Some(fees) = fees::bump(latest.fees, fees::initial(head.base_fee, tip, cap), cap) else {
             // The bytes we have stay the best we may bid: keep them in the pools. Whether new nonces make sense is for the
             // base fee alone to say, or the gate would close and open at each block.
             tracing::warn!(

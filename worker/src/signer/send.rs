@@ -5,7 +5,7 @@
 
 use crate::chain::{ChainError, SendOutcome};
 
-/// Refusals in a row, for a reason that no table knows, before the nonce is freed by a cancel.
+/// Refusals in a row that neither fees nor gas nor time can mend, before the nonce is freed by a cancel.
 pub const REFUSALS_BEFORE_CANCEL: u32 = 5;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,18 +31,24 @@ pub enum SendGate {
     GasMoneyLow,
 }
 
-/// The table. `refusals`: how often in a row these bytes were refused for an unknown reason before.
+/// Whether a node says that it would not take these bytes at any fee.
+pub const fn is_refusal(answer: &Result<SendOutcome, ChainError>) -> bool {
+    matches!(answer, Ok(SendOutcome::TooLarge | SendOutcome::Refused(_)))
+}
+
+/// The table. `refusals`: how often in a row these bytes were refused like that before.
 pub fn action(answer: &Result<SendOutcome, ChainError>, refusals: u32) -> SendAction {
     match answer {
         Ok(SendOutcome::Accepted | SendOutcome::AlreadyKnown | SendOutcome::NonceTooLow) => SendAction::Known,
         Ok(SendOutcome::ReplacementUnderpriced | SendOutcome::FeeTooLow) => SendAction::Bump,
         Ok(SendOutcome::GasTooLow) => SendAction::RaiseGas,
         Ok(SendOutcome::InsufficientFunds) => SendAction::CloseGate(SendGate::GasMoneyLow),
-        Ok(SendOutcome::TooLarge) => SendAction::Cancel,
         Ok(SendOutcome::PoolFull) => SendAction::Retry,
-        // An unknown wording may be a passing fault of the node: a cancel is irrevocable, so it is not the first answer.
-        Ok(SendOutcome::Refused(_)) if refusals + 1 < REFUSALS_BEFORE_CANCEL => SendAction::Retry,
-        Ok(SendOutcome::Refused(_)) => SendAction::Cancel,
+        // It may be a passing fault of the one node that answers: a cancel is irrevocable, so it is not the first answer.
+        Ok(SendOutcome::TooLarge | SendOutcome::Refused(_)) if refusals + 1 < REFUSALS_BEFORE_CANCEL => {
+            SendAction::Retry
+        }
+        Ok(SendOutcome::TooLarge | SendOutcome::Refused(_)) => SendAction::Cancel,
         Err(
             ChainError::Timeout { .. }
             | ChainError::Unreachable { .. }
@@ -105,7 +111,6 @@ mod tests {
             (SendOutcome::FeeTooLow, SendAction::Bump),
             (SendOutcome::GasTooLow, SendAction::RaiseGas),
             (SendOutcome::InsufficientFunds, SendAction::CloseGate(SendGate::GasMoneyLow)),
-            (SendOutcome::TooLarge, SendAction::Cancel),
             (SendOutcome::PoolFull, SendAction::Retry),
         ];
         for (outcome, expected) in table {
@@ -114,12 +119,15 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_refusal_cancels_only_when_it_persists() {
-        let refused = Ok(SendOutcome::Refused("invalid sender".into()));
-        let actions: Vec<_> =
-            (0..REFUSALS_BEFORE_CANCEL).map(|refusals| action(&refused, refusals)).collect();
-        let (last, before) = actions.split_last().unwrap();
-        assert!(before.iter().all(|action| *action == SendAction::Retry));
-        assert_eq!(*last, SendAction::Cancel);
+    fn a_refusal_for_good_cancels_only_when_it_persists() {
+        for refusal in [SendOutcome::Refused("invalid sender".into()), SendOutcome::TooLarge] {
+            let refused = Ok(refusal);
+            assert!(is_refusal(&refused));
+            let actions: Vec<_> =
+                (0..REFUSALS_BEFORE_CANCEL).map(|refusals| action(&refused, refusals)).collect();
+            let (last, before) = actions.split_last().unwrap();
+            assert!(before.iter().all(|action| *action == SendAction::Retry));
+            assert_eq!(*last, SendAction::Cancel);
+        }
     }
 }

@@ -7,6 +7,7 @@ use shared::tx::{Attempt, Fees, Intent, TxRecord};
 use shared::tx_state::TxState;
 
 use super::calls::{self, Contracts};
+use super::fees::Tips;
 use super::gas::{PayoutMix, Tokens};
 use super::leader::{Leader, OpenTx, RoundError, Wants};
 use super::pack::{self, Budget, Packed};
@@ -155,14 +156,15 @@ impl Leader {
         conditions.signer_balance < u128::from(gas::lone()).saturating_mul(fees.max_fee)
     }
 
-    /// Asks for the usual tip; the one known before is good enough when a node does not answer.
-    pub(super) async fn refresh_tip(&mut self) {
-        match self.ctx.chain.priority_fee().await {
-            Ok(tip) => self.tip = tip,
+    /// Asks for the usual tips; those known before are good enough when no node answers.
+    pub(super) async fn refresh_tips(&mut self) {
+        match self.ctx.chain.priority_fees().await {
+            Ok(suggested) => {
+                self.tips = Tips::of(&suggested, self.ctx.config.max_tip).unwrap_or(self.tips);
+            }
             Err(error) => {
                 self.ctx.metrics.rpc_errors.inc();
-                self.tip = self.tip.max(fees::DEFAULT_TIP);
-                tracing::warn!(%error, tip = self.tip, "no priority fee; keeping the last one");
+                tracing::warn!(%error, tips = ?self.tips, "no priority fee; keeping the last one");
             }
         }
     }
@@ -170,7 +172,7 @@ impl Leader {
     /// The fees to begin with at `head`; `None` (and a closed gate) while the base fee is above the cap.
     pub(super) async fn fees(&mut self, head: &Head) -> Result<Option<Fees>, RoundError> {
         let cap = self.ctx.config.max_fee;
-        let fees = fees::initial(head.base_fee, self.tip, cap);
+        let fees = fees::initial(head.base_fee, self.tips.first(), cap);
         if fees.is_none() {
             let reason = format!("the base fee is {} wei, MAX_FEE_GWEI allows {cap}", head.base_fee);
             if self.ctx.store.close_gate(gates::BASE_FEE, &reason, &self.ctx.worker).await? {

@@ -1,7 +1,7 @@
 //! The takeover, in the order that keeps money safe: sync, then the journal's open attempts to the nodes, then holes. The
 //! decisions are in [`super::recover`].
 
-use shared::ids::Nonce;
+use shared::ids::{BlockNumber, Nonce};
 use shared::job::Payload;
 use shared::store::{JournalOutcome, NewTx, StoreError};
 use shared::tx::{Fees, Intent, IntentKind, TxRecord};
@@ -9,7 +9,7 @@ use shared::tx::{Fees, Intent, IntentKind, TxRecord};
 use super::leader::{Leader, OpenTx, RoundError, Wants};
 use super::recover::{self, Found};
 use super::sync;
-use crate::chain::{AccountNonces, Head};
+use crate::chain::Head;
 
 /// Nonces looked at, from the newest down, for one that is closed: more than can be open or missing at once.
 const LOOK_BACK: usize = 2_048;
@@ -21,15 +21,31 @@ impl Leader {
         let signer = self.ctx.signer();
         let expected = self.ctx.store.next_nonce(signer).await?;
         let unreadable = self.remember_open().await?;
-        let AccountNonces { latest, pending } = self.ctx.chain.takeover_nonces(signer).await?;
-        let closed_below = self.closed_below(expected, latest).await?;
+        let head = self.ctx.chain.head().await?.number;
+        let deep = head.below(self.ctx.config.confirmations).unwrap_or(BlockNumber::new(0));
+        let pinned = match self.agreed_block(deep).await? {
+            Some(block) => Some(self.ctx.chain.nonce_at(signer, block.hash).await?),
+            None => None,
+        };
+        let counts = self.ctx.chain.takeover_nonces(signer).await?;
+        let lowest = counts.iter().map(|count| count.latest).min().unwrap_or(Nonce::new(0));
+        let closed_below = self.closed_below(expected, lowest).await?;
         let open = self.open.keys().copied().chain(unreadable).collect();
-        let found = Found { next: expected, open, latest, pending, closed_below };
-        let plan = recover::plan(&found, self.ctx.config.max_open_nonces as u64);
+        let found = Found { next: expected, open, counts, deep, pinned, closed_below };
+        let plan = match recover::plan(&found, self.ctx.config.max_open_nonces as u64) {
+            Ok(plan) => plan,
+            Err(unsure) => {
+                self.ctx.metrics.rpc_undecided.inc();
+                tracing::warn!(
+                    nonce.journal = found.next.map(Nonce::get), counts = ?found.counts, pinned = ?found.pinned,
+                    "endpoints contradict each other about the account, or only one answers; no nonce is given out"
+                );
+                return Err(unsure.into());
+            }
+        };
         tracing::info!(
             nonce.journal = found.next.map(Nonce::get),
-            nonce.latest = found.latest.get(),
-            nonce.pending = found.pending.get(),
+            counts = ?found.counts,
             open = found.open.len(),
             fill = plan.fill.len(),
             "taking over"
@@ -43,7 +59,7 @@ impl Leader {
         }
         // A write of our own before any broadcast, also where nothing changes: once it is as durable as the policy asks, so is
         // everything in the journal before it, whose writer may have died before it was.
-        let next = plan.set_next.or(expected).unwrap_or(found.latest);
+        let next = plan.set_next.or(expected).unwrap_or(Nonce::new(0));
         if !self.ctx.store.set_next_nonce(&self.fence, signer, expected, next).await? {
             return Err(RoundError::Fenced);
         }

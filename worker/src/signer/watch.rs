@@ -21,7 +21,7 @@ impl Leader {
     /// Everything that a new head asks for.
     pub(super) async fn on_head(&mut self, head: Head) -> Result<(), RoundError> {
         self.ctx.metrics.head.set(i64::try_from(head.number.get()).unwrap_or(i64::MAX));
-        self.refresh_tip().await;
+        self.refresh_tips().await;
         // The head may come from another node than the state: depth counts from the lower of the two.
         let seen = self.ctx.chain.head().await?.number.min(head.number);
         if let Some(deep) = seen.below(self.ctx.config.confirmations)
@@ -61,7 +61,11 @@ impl Leader {
         if self.open.is_empty() {
             return Ok(());
         }
-        let consumed = self.consumed(deep).await?;
+        let (consumed, is_alone) = self.consumed(deep).await?;
+        for (_, tx) in self.open.range_mut(consumed..) {
+            // Somebody once said that it was: that time does not count.
+            tx.unseen_since = None;
+        }
         let closing: Vec<Nonce> = self.open.range(..consumed).map(|(nonce, _)| *nonce).collect();
         if closing.is_empty() {
             return Ok(());
@@ -75,7 +79,7 @@ impl Leader {
                 continue;
             }
             let settled = settled.into_iter().map(Settled::block).collect();
-            let evidence = match self.evidence(nonce, &jobs, settled, deep.number).await {
+            let evidence = match self.evidence(nonce, &jobs, settled, deep.number, is_alone).await {
                 Ok(evidence) => evidence,
                 // What cannot be read about one nonce holds up no other; it is asked again at the next block.
                 Err(
@@ -102,6 +106,7 @@ impl Leader {
         jobs: &[Brief],
         settled: Vec<Option<BlockNumber>>,
         deep: BlockNumber,
+        is_alone: bool,
     ) -> Result<Evidence, RoundError> {
         let attempts: Vec<(Hash32, bool)> =
             self.open[&nonce].record.attempts.iter().rev().map(|tried| (tried.hash, tried.cancel)).collect();
@@ -116,7 +121,7 @@ impl Leader {
         self.add_events_elsewhere(jobs, &settled, &mut events).await;
         let own = |event: &ChainEvent| attempts.iter().any(|(hash, _)| *hash == event.tx_hash);
         let ours = events.iter().find(|event| own(event)).map(|event| event.tx_hash);
-        self.patience(nonce, found.is_some() || ours.is_some(), deep)?;
+        self.patience(nonce, found.is_some() || ours.is_some(), deep, is_alone)?;
         if let Some((job, _)) = jobs
             .iter()
             .zip(&settled)
@@ -133,14 +138,20 @@ impl Leader {
     }
 
     /// An error for the first blocks in which nobody shows what consumed the nonce: a node may not have its receipts yet.
-    fn patience(&mut self, nonce: Nonce, seen: bool, deep: BlockNumber) -> Result<(), RoundError> {
+    fn patience(
+        &mut self,
+        nonce: Nonce,
+        seen: bool,
+        deep: BlockNumber,
+        is_alone: bool,
+    ) -> Result<(), RoundError> {
         let Some(tx) = self.open.get_mut(&nonce) else { return Ok(()) };
         if seen {
             tx.unseen_since = None;
             return Ok(());
         }
         let since = *tx.unseen_since.get_or_insert(deep);
-        if confirm::is_past_hope(since, deep) { Ok(()) } else { Err(RoundError::NoReceipt(nonce)) }
+        if confirm::is_past_hope(since, deep, is_alone) { Ok(()) } else { Err(RoundError::NoReceipt(nonce)) }
     }
 
     /// Asks why a transaction reverts as a whole, on top of the block before the one it was included in.

@@ -54,7 +54,8 @@ pub enum Fault {
     StaleNonce(u64),
     /// Account nonces, at whatever block, are `n` too high.
     HighNonce(u64),
-    /// Calls are answered with the state `n` blocks below the block asked about: what was paid since then is unpaid.
+    /// Calls and balances are answered with the state `n` blocks below the block asked about: what was paid since then is
+    /// unpaid.
     StaleState(u64),
     /// The newest `n` blocks are hidden, with their state, receipts and logs.
     Lag(u64),
@@ -66,6 +67,16 @@ pub enum Fault {
     DropSend,
     /// No logs: neither when asked for, nor in receipts.
     NoLogs,
+    /// Logs of more than `n` blocks at a time are refused.
+    NarrowLogs(u64),
+    /// `n` wei per gas are suggested as the priority fee.
+    Tip(u64),
+    /// Every answer comes `n` milliseconds late.
+    Slow(u64),
+    /// Blocks asked for by number have other hashes than on the real chain.
+    Fork,
+    /// Calls return nothing, as where no contract is.
+    NoCode,
 }
 
 /// Where a proxy listens, what it does, and what it was asked. Ends with its value.

@@ -98,9 +98,14 @@ fn an_event_of_our_own_attempt_stands_for_its_receipt() {
 
 #[test]
 fn a_consumed_nonce_without_a_receipt_is_waited_for_and_not_for_ever() {
-    let at = |deep| is_past_hope(BlockNumber::new(40), BlockNumber::new(deep));
-    assert!(!at(40) && !at(39 + RECEIPT_PATIENCE));
-    assert!(at(40 + RECEIPT_PATIENCE));
+    let at = |deep, is_alone| is_past_hope(BlockNumber::new(40), BlockNumber::new(deep), is_alone);
+    assert!(!at(40, false) && !at(39 + RECEIPT_PATIENCE, false));
+    assert!(at(40 + RECEIPT_PATIENCE, false));
+}
+
+#[test]
+fn what_one_endpoint_alone_calls_consumed_is_no_strangers_however_long_it_says_so() {
+    assert!(!is_past_hope(BlockNumber::new(40), BlockNumber::new(40 + 100 * RECEIPT_PATIENCE), true));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use alloy::primitives::{Bytes, keccak256};
+use alloy::primitives::{B256, Bytes, keccak256};
 use anyhow::Result;
 use serde_json::{Value, json};
 
@@ -40,7 +40,9 @@ impl Upstream {
             Fault::HighNonce(n) if method == "eth_getTransactionCount" => {
                 Some(shifted(self.forward(question).await, |nonce| nonce.saturating_add(n)))
             }
-            Fault::StaleState(n) if method == "eth_call" => Some(self.stale(question, n).await),
+            Fault::StaleState(n) if method == "eth_call" || method == "eth_getBalance" => {
+                Some(self.stale(question, n).await)
+            }
             Fault::Lag(n) => Some(self.lagging(method, question, n).await),
             Fault::WrongChainId if method == "eth_chainId" => Some(result(question, json!("0x1"))),
             Fault::WrongChainId if method == "net_version" => Some(result(question, json!("1"))),
@@ -49,6 +51,14 @@ impl Upstream {
                 None
             }
             Fault::DropSend if method == "eth_sendRawTransaction" => Some(accepted(question)),
+            Fault::Tip(n) if method == "eth_maxPriorityFeePerGas" => Some(result(question, hex(n))),
+            Fault::Slow(n) => {
+                tokio::time::sleep(Duration::from_millis(n)).await;
+                Some(self.forward(question).await)
+            }
+            Fault::Fork if method == "eth_getBlockByNumber" => Some(forked(self.forward(question).await)),
+            Fault::NoCode if method == "eth_call" => Some(result(question, json!("0x"))),
+            Fault::NarrowLogs(n) if method == "eth_getLogs" => Some(self.narrow(question, n).await),
             Fault::NoLogs => Some(without_logs(method, question, self.forward(question).await)),
             _ => Some(self.forward(question).await),
         }
@@ -94,6 +104,18 @@ impl Upstream {
         let mut older = question.clone();
         older["params"][1] = hex(height.saturating_sub(n));
         self.forward(&older).await
+    }
+
+    /// Logs of `n` blocks at most.
+    async fn narrow(&self, question: &Value, n: u64) -> Value {
+        let filter = &question["params"][0];
+        let (from, to) = (self.height(&filter["fromBlock"]).await, self.height(&filter["toBlock"]).await);
+        match (filter["blockHash"].is_null(), from, to) {
+            (true, Some(from), Some(to)) if to.saturating_sub(from) >= n => {
+                error(question, "block range is too large")
+            }
+            _ => self.forward(question).await,
+        }
     }
 
     /// The answer of a node that has not seen the newest `n` blocks.
@@ -193,6 +215,14 @@ fn accepted(question: &Value) -> Value {
         Some(raw) => result(question, json!(keccak256(raw))),
         None => error(question, "invalid params"),
     }
+}
+
+/// The block with another hash.
+fn forked(mut answer: Value) -> Value {
+    if let Some(hash) = answer["result"]["hash"].as_str().and_then(|hash| hash.parse::<B256>().ok()) {
+        answer["result"]["hash"] = json!(keccak256(hash));
+    }
+    answer
 }
 
 fn without_logs(method: &str, question: &Value, mut answer: Value) -> Value {

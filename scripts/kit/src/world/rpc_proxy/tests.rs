@@ -159,3 +159,26 @@ async fn transactions_are_swallowed_after_and_dropped_before_they_reach_the_node
     assert!(scene.ask("eth_sendRawTransaction", raw).await.unwrap_err().is_timeout());
     assert_eq!(scene.result("eth_blockNumber", json!([])).await, "0xa", "anything else passes");
 }
+
+#[tokio::test]
+async fn tips_forks_narrow_logs_and_missing_contracts_are_what_they_say_and_nothing_else() {
+    let scene = Scene::start().await;
+    let latest = || json!(["latest", false]);
+    let truth = scene.result("eth_getBlockByNumber", latest()).await;
+    scene.proxy.set(Fault::Tip(7));
+    assert_eq!(scene.result("eth_maxPriorityFeePerGas", json!([])).await, "0x7");
+    scene.proxy.set(Fault::Fork);
+    let other = scene.result("eth_getBlockByNumber", latest()).await;
+    assert_eq!(other["parentHash"], truth["parentHash"]);
+    assert_ne!(other["hash"], truth["hash"]);
+    scene.proxy.set(Fault::NoCode);
+    assert_eq!(scene.result("eth_call", json!([{"to": CLOCK_AT}, "latest"])).await, "0x");
+    scene.proxy.set(Fault::NarrowLogs(2));
+    let logs = |to: &str| json!([{"fromBlock": "0x1", "toBlock": to}]);
+    assert_eq!(scene.result("eth_getLogs", logs("0x2")).await, json!([]));
+    assert!(scene.ask("eth_getLogs", logs("0x3")).await.unwrap()["error"].is_object());
+    scene.proxy.set(Fault::Slow(150));
+    let asked = std::time::Instant::now();
+    assert_eq!(scene.result("eth_getBlockByNumber", latest()).await, truth);
+    assert!(asked.elapsed() >= Duration::from_millis(150));
+}
