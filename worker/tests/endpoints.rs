@@ -555,7 +555,7 @@ async fn events_of_a_range_are_those_of_two_however_narrow_their_ranges_and_howe
 async fn an_endpoint_that_is_known_to_hang_holds_up_no_refused_broadcast() {
     let mut scene = Scene::start(Fault::Pass).await.watched();
     let bad = scene.proxy.name();
-    assert!(scene.chain.check_endpoints().await.iter().all(|(_, answer)| answer.is_ok()));
+    assert!(scene.chain.check_endpoints().await.iter().all(|view| view.answer.is_ok()));
     scene.proxy.set(Fault::Hang);
     scene.chain.block_at(BlockNumber::new(1)).await.unwrap();
     scene.until("the silence to be noticed", |scene| !scene.is_up(&bad)).await;
