@@ -222,7 +222,8 @@ pub const EDGES: &[(&str, &str, &str)] = &[
     ("confirming", "rebuild", "confirming"),
     ("submitted", "requeue", "queued"),
     ("confirming", "requeue", "queued"),
-    ("done", "undo", "queued"),
+    ("done", "undo", "submitted"),
+    ("done", "requeue", "queued"),
 ];
 
 /// The event does not apply where the job is.
@@ -264,7 +265,8 @@ mod tests {
     #[test]
     fn nothing_leaves_cancelled_and_only_a_chain_that_takes_back_its_word_leaves_done() {
         for event in JobEvent::ALL {
-            assert_eq!(apply(Stage::Done, *event).is_ok(), *event == JobEvent::Undo);
+            let takes_back = matches!(event, JobEvent::Undo | JobEvent::Requeue);
+            assert_eq!(apply(Stage::Done, *event).is_ok(), takes_back);
             assert!(apply(Stage::Cancelled, *event).is_err());
         }
     }

@@ -72,7 +72,8 @@ impl Walk<'_> {
             46..56 => self.sign().await,
             56..70 => self.include().await,
             70..74 => self.conclude().await,
-            74..86 => self.movers().await,
+            74..76 => self.take_back().await,
+            76..86 => self.movers().await,
             _ => self.operate().await,
         }
     }
@@ -234,6 +235,12 @@ impl Walk<'_> {
                 assert!(self.world.sweep().await.is_empty(), "a second sweep finds nothing");
             }
         }
+    }
+
+    /// A reorganisation deeper than the confirmations.
+    async fn take_back(&mut self) {
+        let done: Vec<_> = self.some(&[Stage::Done], 2).await.into_iter().map(|held| held.job).collect();
+        self.world.store.undo(&self.world.fence, BlockNumber::new(90), &done).await.unwrap();
     }
 
     async fn operate(&mut self) {

@@ -21,7 +21,12 @@ async fn retain(world: &World, retention: Retention) -> Removed {
     let mut all = Removed::default();
     loop {
         let removed = world.store.retain(&retention).await.unwrap();
-        all = Removed { jobs: all.jobs + removed.jobs, nonces: all.nonces + removed.nonces, more: false };
+        all = Removed {
+            jobs: all.jobs + removed.jobs,
+            nonces: all.nonces + removed.nonces,
+            unreadable: removed.unreadable,
+            more: false,
+        };
         if !removed.more {
             return all;
         }
@@ -198,4 +203,34 @@ async fn transactions_leave_once_no_job_of_theirs_is_left_and_the_newest_nonces_
     assert_eq!(page.txs.iter().map(|view| view.tx.nonce).collect::<Vec<_>>(), [Nonce::new(6)]);
     let hashes: Vec<String> = world.raw(redis::cmd("KEYS").arg(world.key("hash:*"))).await;
     assert_eq!(hashes.len(), 1, "{hashes:?}");
+}
+
+#[tokio::test]
+async fn a_job_that_failed_keeps_no_transaction_and_one_that_cannot_be_read_keeps_no_job() {
+    let (_redis, world) = support::start().await;
+    let child = world.referred().await;
+    let (_, failed, nonce) = world.submitted().await;
+    world.leave(failed.job, support::fail()).await.unwrap();
+    assert!(world.store.close_nonce(&world.fence, SIGNER, nonce, "ours", None).await.unwrap());
+    let mut jobs = Vec::new();
+    for _ in 0..3 {
+        jobs.push(done(&world, child).await.1);
+    }
+    let broken = world.key(&format!("job:{}", jobs[0]));
+    let _: i64 = world.raw(redis::cmd("HSET").arg(&broken).arg("payload").arg("{")).await;
+    let removed = retain(&world, NOTHING).await;
+    assert_eq!((removed.jobs, removed.unreadable), (2, 1));
+    // The unreadable one still shows its transaction; the failed one, which is older, does not.
+    assert_eq!(removed.nonces, 1);
+    assert_eq!(world.stage(failed.job).await, Stage::Failed);
+    let state: String = world.raw(redis::cmd("HGET").arg(&broken).arg("state")).await;
+    assert_eq!(state, "done");
+    let referrer = world.store.referral(child).await.unwrap().unwrap().referrer.unwrap();
+    let sums = async || -> Vec<String> {
+        let key = world.key(&format!("affiliate:{}", referrer.key()));
+        world.raw(redis::cmd("HMGET").arg(key).arg(&["past_done", "past_usdc"])).await
+    };
+    assert_eq!(sums().await, ["2", "20000000"]);
+    retain(&world, NOTHING).await;
+    assert_eq!(sums().await, ["2", "20000000"], "counted again");
 }

@@ -55,7 +55,7 @@ async fn assert_fenced(world: &World, fence: &Fence) {
         child: support::wallet(2),
         commission: Commission::default(),
     };
-    assert_eq!(store.mark_paid(fence, &[paid]).await.unwrap(), None);
+    assert_eq!(store.mark_paid(fence, "leader", &[paid]).await.unwrap(), None);
     for brief in jobs_in_the_leaders_hands(world).await {
         let finished =
             FinishedJob { job: brief.job, epoch: brief.epoch, block: BlockNumber::new(1), event: None };

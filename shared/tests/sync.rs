@@ -8,10 +8,11 @@ use shared::job::FailureClass;
 use shared::job_state::Stage;
 use shared::money::{Commission, Sge, Usdc};
 use shared::store::{
-    Accepted, Compared, Exit, Intake, PaidPayment, Payment, RefundOutcome, Refunded, Refusal,
+    Accepted, Compared, Exit, Intake, PaidPayment, Payment, RECONCILE, RefundOutcome, Refunded, Refusal,
 };
+use shared::tx_state::TxState;
 use support::inspect::assert_consistent;
-use support::{World, decision, hash, id_of, payment, refund_of, rules};
+use support::{SIGNER, World, decision, hash, id_of, payment, refund_of, rules};
 
 const COMMISSION: Commission =
     Commission { usdc: Usdc::from_base_units(8_000_000), sge: Sge::from_base_units(5) };
@@ -25,7 +26,7 @@ async fn mark(world: &World, payment: &Payment) -> u64 {
         child: payment.wallet,
         commission: COMMISSION,
     };
-    world.store.mark_paid(&world.fence, &[paid]).await.unwrap().unwrap().marked
+    world.store.mark_paid(&world.fence, "leader", &[paid]).await.unwrap().unwrap().marked
 }
 
 /// What the chain says was paid for a payment that has a job, in the amounts of the job but for `more` USDC.
@@ -40,7 +41,7 @@ async fn compare(world: &World, payment: &Payment, more: u128) -> Compared {
         child: payment.wallet,
         commission: Commission { usdc, ..view.commission },
     };
-    world.store.mark_paid(&world.fence, &[paid]).await.unwrap().unwrap()
+    world.store.mark_paid(&world.fence, "leader", &[paid]).await.unwrap().unwrap()
 }
 
 #[tokio::test]
@@ -71,35 +72,54 @@ async fn what_was_paid_though_cancelled_or_in_other_amounts_is_told_once() {
     for (payment, more) in [(&payment, 0), (&other, 1)] {
         assert_eq!(compare(&world, payment, more).await, Compared::default(), "again");
     }
-    assert_eq!(compare(&world, &other, 2).await.disagreements.len(), 1, "something else");
+    let gates = world.store.closed_gates().await.unwrap();
+    assert!(
+        gates.len() == 1 && gates[0].gate == RECONCILE && gates[0].reason.contains("usdc is"),
+        "{gates:?}"
+    );
 }
 
 #[tokio::test]
-async fn a_done_job_whose_block_is_no_more_is_queued_again_and_a_refunded_one_is_cancelled() {
+async fn a_done_job_whose_block_is_no_more_is_held_by_its_nonce_again_or_checked_again() {
     let (_redis, world) = support::start().await;
     let mut jobs = Vec::new();
-    for _ in 0..2 {
-        let (payment, held, _) = world.submitted().await;
+    for _ in 0..4 {
+        let (payment, held, nonce) = world.submitted().await;
         world.finish(held.job).await.unwrap();
-        jobs.push((payment, held.job));
+        assert!(world.store.close_nonce(&world.fence, SIGNER, nonce, "ours", None).await.unwrap());
+        jobs.push((payment, held.job, nonce));
     }
-    world.refund(&refund_of(&jobs[1].0, 1, "100")).await;
-    let ids = [jobs[0].1, jobs[1].1];
-    let zombie = {
-        let old = world.fence.clone();
-        assert!(world.store.release_lease(&old).await.unwrap());
-        old
-    };
+    // Two were refunded meanwhile, and of two the journal was lost.
+    for at in [1, 3] {
+        world.refund(&refund_of(&jobs[at].0, 1, "100")).await;
+    }
+    for at in [2, 3] {
+        let tx = world.key(&format!("tx:{SIGNER:#x}:{}", jobs[at].2));
+        let _: i64 = world.raw(redis::cmd("DEL").arg(tx)).await;
+    }
+    let ids: Vec<_> = jobs.iter().map(|(_, job, _)| *job).collect();
     let gone = BlockNumber::new(42);
-    assert_eq!(world.store.undo(&zombie, gone, &ids).await.unwrap(), [Err(Refusal::Fenced); 2]);
+    assert!(world.store.release_lease(&world.fence).await.unwrap());
+    assert_eq!(world.store.undo(&world.fence, gone, &ids).await.unwrap(), [Err(Refusal::Fenced); 4]);
     let fence = support::take_lease(&world.store, "boot-b").await;
-    assert_eq!(world.store.undo(&fence, gone, &ids).await.unwrap(), [Ok(()); 2]);
-    assert_eq!((world.stage(ids[0]).await, world.stage(ids[1]).await), (Stage::Queued, Stage::Cancelled));
-    let view = world.store.payment(id_of(&jobs[0].0)).await.unwrap().unwrap();
-    assert_eq!(view.paid, None);
-    let view = world.store.payment(id_of(&jobs[1].0)).await.unwrap().unwrap();
-    assert_eq!((view.owed, view.refund_outcome.as_deref()), (Commission::default(), Some("cancelled")));
-    assert_eq!(world.store.undo(&fence, gone, &ids).await.unwrap(), [Err(Refusal::WrongStage); 2], "again");
+    assert_eq!(world.store.undo(&fence, gone, &ids).await.unwrap(), [Ok(()); 4]);
+    assert_eq!(world.store.undo(&fence, gone, &ids).await.unwrap(), [Err(Refusal::WrongStage); 4], "again");
+
+    let wanted = [Stage::Submitted, Stage::Submitted, Stage::Queued, Stage::Cancelled];
+    let outcomes = [None, Some("refund_requested"), None, Some("cancelled")];
+    for ((payment, job, nonce), (stage, outcome)) in jobs.iter().zip(wanted.into_iter().zip(outcomes)) {
+        assert_eq!(world.stage(*job).await, stage);
+        assert_eq!(world.brief(*job).await.refund_requested, outcome == Some("refund_requested"));
+        let view = world.store.payment(id_of(payment)).await.unwrap().unwrap();
+        assert_eq!(
+            (view.paid, view.owed, view.refund_outcome.as_deref()),
+            (None, Commission::default(), outcome)
+        );
+        let tx = world.store.tx(SIGNER, *nonce).await.unwrap();
+        assert_eq!(tx.map(|tx| tx.state), (stage == Stage::Submitted).then_some(TxState::Open));
+    }
+    let (open, _) = world.store.open_txs(SIGNER).await.unwrap();
+    assert_eq!(open.iter().map(|tx| tx.nonce).collect::<Vec<_>>(), [jobs[0].2, jobs[1].2]);
 }
 
 #[tokio::test]

@@ -63,11 +63,14 @@ pub struct RedisConfig {
 /// More than a takeover looks back at.
 const RETAINED_NONCES: u64 = 4_096;
 
+/// A reorganisation deeper than the confirmations takes back jobs that are done: the newest have to be there.
+const LEAST_RETAINED: u64 = 1_000;
+
 /// `RETAIN_JOBS` and `RETAIN_DAYS`.
 fn retention(env: &mut Env<'_>) -> Retention {
     let days = between(env, "RETAIN_DAYS", 90, 1, 36_500);
     Retention {
-        jobs: between(env, "RETAIN_JOBS", 200_000, 0, 1_000_000_000),
+        jobs: between(env, "RETAIN_JOBS", 200_000, LEAST_RETAINED, 1_000_000_000),
         age: Duration::from_secs(days * 24 * 60 * 60),
         nonces: RETAINED_NONCES,
     }

@@ -1,6 +1,6 @@
 //! Puts jobs back into the queue: after a delay, after a hold, when a gate opened, when a registration was decided; and
-//! now and then looks for jobs that were left behind and for ended ones that need not stay. One relayer at a time does this; the others ask every
-//! two seconds whether it still does. The scripts make it harmless that two do.
+//! now and then looks for jobs that were left behind, and for ended ones that need not stay. One relayer at a time does
+//! this; the others ask every three seconds whether it still does. The scripts make it harmless that two do.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use crate::consumer::{BREATH, Sweep};
 use crate::context::Context;
 
 /// How often the others ask whether the turn is free.
-const ASK_EVERY: Duration = Duration::from_secs(2);
+const ASK_EVERY: Duration = Duration::from_secs(3);
 /// Between two looks where nothing is known to be due sooner.
 const EVERY: Duration = Duration::from_secs(1);
 /// Between two slices of one gate: time to meet it closed again before the next, larger one.
 const SLICE_EVERY: Duration = Duration::from_millis(500);
 const SOONEST: Duration = Duration::from_millis(10);
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
-const RETAIN_EVERY: Duration = Duration::from_secs(10);
+const RETAIN_EVERY: Duration = Duration::from_secs(60);
 /// How many jobs a gate that just opened lets go at first; doubled while it stays open, so that a gate that closes again
 /// at once costs little, however many wait.
 const FIRST_SLICE: usize = 16;
@@ -110,8 +110,10 @@ impl Turn {
         if Instant::now() >= self.retain_at {
             let removed = ctx.store.retain(&ctx.config.retention).await?;
             ctx.metrics.removed_jobs.inc_by(removed.jobs);
-            self.retain_at = Instant::now() + if removed.more { BREATH } else { RETAIN_EVERY };
-            next = next.min(if removed.more { BREATH } else { next });
+            ctx.metrics.unreadable_jobs.inc_by(removed.unreadable);
+            let again = if removed.more { BREATH } else { RETAIN_EVERY };
+            self.retain_at = Instant::now() + again;
+            next = next.min(again);
         }
         Ok(Some(next.max(SOONEST)))
     }

@@ -96,6 +96,8 @@ async fn reconcile(config: &Config, store: &Store, chain: &dyn Chain) -> Result<
     let deep = chain.agreed_block(deep).await?.ok_or_else(none)?;
     // What came after the checkpoint, other hands' doing included, the leader may not have read yet.
     let checkpoint = store.sync_state().await?.checkpoint.unwrap_or(BlockNumber::new(0));
+    // After a replay it is the head, and payments are told only once they are deep.
+    let told = BlockNumber::new(checkpoint.get().saturating_sub(config.confirmations));
     let mut report =
         Report { from_block: config.start_block.get(), to_block: deep.number.get(), ..Report::default() };
     let mut seen = BTreeSet::new();
@@ -103,7 +105,7 @@ async fn reconcile(config: &Config, store: &Store, chain: &dyn Chain) -> Result<
     while from <= deep.number.get() {
         let to = BlockNumber::new(deep.number.get().min(from + SPAN - 1));
         let events = chain.events(BlockNumber::new(from), to).await?;
-        compare_events(store, &events, checkpoint, &mut seen, &mut report).await?;
+        compare_events(store, &events, told, &mut seen, &mut report).await?;
         from = to.get() + 1;
     }
     let mut offset = 0;
@@ -129,7 +131,7 @@ async fn reconcile(config: &Config, store: &Store, chain: &dyn Chain) -> Result<
 async fn compare_events(
     store: &Store,
     events: &[ChainEvent],
-    checkpoint: BlockNumber,
+    told: BlockNumber,
     seen: &mut BTreeSet<PaymentId>,
     report: &mut Report,
 ) -> Result<(), Failed> {
@@ -144,7 +146,7 @@ async fn compare_events(
     let mut payments = store.recorded_payments(&payments).await?.into_iter();
     let mut referrals = store.recorded_referrals(&children).await?.into_iter();
     for event in events {
-        let known = event.block <= checkpoint;
+        let known = event.block <= told;
         match &event.kind {
             ChainEventKind::Paid { payment, referrer, usdc, sge, .. } => {
                 let paid = Commission { usdc: *usdc, sge: *sge };

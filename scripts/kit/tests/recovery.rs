@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use kit::world::contracts::RELAYER;
 use kit::world::process::until;
-use kit::world::{Env, Signal, World};
-use support::{LIMIT, at_stage, children, flood, quick, settled_once, until_idle};
+use kit::world::{Env, Mining, Signal, World, metric};
+use support::{LIMIT, at_stage, children, flood, pay, quick, registered, settled_once, until_idle};
 
 /// As `quick` has it.
 const MIN_IDLE: Duration = Duration::from_millis(2_500);
@@ -117,4 +118,45 @@ async fn a_stopped_worker_hands_back_what_it_holds_and_charges_nobody() -> Resul
     world.restart_relayer(0, &failpoints(""))?;
     until_idle(&client, LIMIT).await?;
     settled_once(&world, &client, &jobs, 20).await
+}
+
+#[tokio::test]
+async fn an_open_nonce_that_cannot_be_read_holds_up_no_other_and_ends_once_it_can() -> Result<()> {
+    let mut world = quick().start().await?;
+    let client = world.client()?;
+    let (child, _) = registered(&client).await?;
+    world.anvil.set_mining(Mining::Manual).await?;
+    let broken = pay(&client, &child, 1, "broken").await?.remove(0);
+    at_stage(&client, &broken, "submitted").await?;
+    world.kill_relayer(0, Signal::SIGKILL).await?;
+    let nonce = world.contracts.relayer_nonce().await?;
+    let record = world.key(&format!("tx:{RELAYER:#x}:{nonce}"));
+    let intent = world.redis.cli(&["HGET", &record, "intent"]).await?;
+    world.redis.cli(&["HSET", &record, "intent", "{"]).await?;
+
+    world.restart_relayer(0, &BTreeMap::new())?;
+    let unreadable = async |world: &World| -> Result<Option<f64>> {
+        Ok(metric(&world.relayers[0].metrics().await?, "ail_unreadable_nonces"))
+    };
+    until("the takeover", LIMIT, || async { Ok((unreadable(&world).await? == Some(1.0)).then_some(())) })
+        .await?;
+    let jobs = pay(&client, &child, 3, "others").await?;
+    at_stage(&client, &jobs[0], "submitted").await?;
+    world.anvil.set_mining(Mining::Every(1)).await?;
+    for job in &jobs {
+        client.wait_for(job, &["done"], LIMIT).await?;
+    }
+    let stage = world.redis.cli(&["HGET", &world.key(&format!("job:{broken}")), "stage"]).await?;
+    ensure!(stage == "submitted", "nobody was to look after it: {stage}");
+
+    world.redis.cli(&["HSET", &record, "intent", &intent]).await?;
+    world.kill_relayer(0, Signal::SIGTERM).await?;
+    world.restart_relayer(0, &BTreeMap::new())?;
+    let all: Vec<String> = jobs.into_iter().chain([broken]).collect();
+    for job in &all {
+        client.wait_for(job, &["done"], LIMIT).await?;
+    }
+    settled_once(&world, &client, &all, 4).await?;
+    ensure!(unreadable(&world).await? == Some(0.0), "still unreadable");
+    Ok(())
 }

@@ -115,7 +115,7 @@ impl Store {
         let key = self.keys.affiliate(referrer);
         let fields: HashMap<String, String> = self.read("affiliate", redis::cmd("HGETALL").arg(&key)).await?;
         let mut view = recorded(&Record { key: &key, fields: &fields })?;
-        view.owed = self.owed_by(referrer).await?;
+        (view.owed, view.truncated) = self.owed_by(referrer).await?;
         let index = self.keys.jobs_of_wallet(referrer);
         let (mut behind, mut looked_at) = (None, 0);
         loop {
@@ -137,17 +137,17 @@ impl Store {
         Ok(view)
     }
 
-    /// What `referrer` owes back.
-    async fn owed_by(&self, referrer: Wallet) -> Result<Commission, StoreError> {
+    /// What `referrer` owes back, and whether that is a lower bound: a call looks at a bounded number of payments.
+    async fn owed_by(&self, referrer: Wallet) -> Result<(Commission, bool), StoreError> {
         let key = self.keys.owing(referrer);
-        let payments: Vec<String> = self.read("owed", redis::cmd("SMEMBERS").arg(&key)).await?;
+        let payments: Vec<String> = self.read("owed", redis::cmd("SRANDMEMBER").arg(&key).arg(SCAN)).await?;
         let payments = payments.iter().map(|id| codec::parse(&key, "payment", id, "a payment id"));
         let payments: Vec<PaymentId> = payments.collect::<Result<_, _>>()?;
         let mut sum = Commission::default();
         for slice in payments.chunks(SLICE) {
             sum = plus(sum, self.owed(slice).await?);
         }
-        Ok(sum)
+        Ok((sum, payments.len() == SCAN))
     }
 
     /// What is owed on these payments together.

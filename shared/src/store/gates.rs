@@ -140,7 +140,8 @@ impl Store {
 
     pub async fn closed_gates(&self) -> Result<Vec<ClosedGate>, StoreError> {
         let key = self.keys.gate();
-        let stored: HashMap<String, String> = self.read("gates", redis::cmd("HGETALL").arg(&key)).await?;
+        let stored: HashMap<String, String> =
+            self.read_often("gates", redis::cmd("HGETALL").arg(&key)).await?;
         if stored.is_empty() {
             return Ok(Vec::new());
         }

@@ -297,7 +297,7 @@ impl Store {
         let key = self.keys.settling();
         let mut command = redis::cmd("ZRANGEBYSCORE");
         command.arg(&key).arg("-inf").arg(up_to.get()).arg("LIMIT").arg(0).arg(count);
-        let ids: Vec<String> = self.read("settling", &command).await?;
+        let ids: Vec<String> = self.read_often("settling", &command).await?;
         ids.iter().map(|id| codec::parse(&key, "job", id, "a job id")).collect()
     }
 }

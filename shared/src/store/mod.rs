@@ -164,6 +164,17 @@ impl Store {
         script.run(&mut connection, self.keys.prefix(), &args.0).await
     }
 
+    /// As [`Store::read`], on the connection that is always there, for small replies that are asked for again and again: taking
+    /// one out of the pool costs two commands more.
+    async fn read_often<T: FromRedisValue>(
+        &self,
+        operation: &'static str,
+        command: &redis::Cmd,
+    ) -> Result<T, StoreError> {
+        let mut hot = self.hot.clone();
+        command.query_async(&mut hot).await.map_err(|source| StoreError::Redis { operation, source })
+    }
+
     async fn read<T: FromRedisValue>(
         &self,
         operation: &'static str,

@@ -32,6 +32,8 @@ const ENDED: [&str; 2] = ["done", "cancelled"];
 pub struct Removed {
     pub jobs: u64,
     pub nonces: u64,
+    /// Jobs that should go and cannot be read.
+    pub unreadable: u64,
     /// Whether there may be more to remove at once.
     pub more: bool,
 }
@@ -41,13 +43,23 @@ impl Store {
     pub async fn retain(&self, retention: &Retention) -> Result<Removed, StoreError> {
         let mut removed = Removed::default();
         for state in ENDED {
-            let args = Args::new().arg(state).arg(retention.jobs).arg(retention.age.as_millis()).arg(SLICE);
-            let jobs: u64 = self.run(&script::RETAIN, args).await?;
-            removed.jobs += jobs;
-            removed.more |= jobs == SLICE as u64;
+            let mut unreadable = 0;
+            loop {
+                let args = Args::new().arg(state).arg(retention.jobs).arg(retention.age.as_millis());
+                let args = args.arg(SLICE).arg(unreadable);
+                let (jobs, skipped): (u64, u64) = self.run(&script::RETAIN, args).await?;
+                removed.jobs += jobs;
+                removed.more |= jobs + skipped == SLICE as u64;
+                unreadable += skipped;
+                // Only where all that was looked at cannot be read is there a reason to look further at once.
+                if skipped < SLICE as u64 {
+                    break;
+                }
+            }
+            removed.unreadable += unreadable;
         }
         let key = self.keys.signers();
-        let signers: Vec<String> = self.read("signers", redis::cmd("SMEMBERS").arg(&key)).await?;
+        let signers: Vec<String> = self.read_often("signers", redis::cmd("SMEMBERS").arg(&key)).await?;
         for signer in signers {
             let signer: Address = codec::parse(&key, "signer", &signer, "an address")?;
             let args = Args::new().arg(format!("{signer:#x}")).arg(retention.nonces).arg(SLICE);

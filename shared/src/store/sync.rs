@@ -63,9 +63,14 @@ pub struct Compared {
 impl Store {
     pub async fn sync_state(&self) -> Result<SyncState, StoreError> {
         let key = self.keys.synced();
-        let mut pipe = redis::pipe();
-        pipe.cmd("INFO").arg("server").cmd("HGETALL").arg(&key);
-        let (info, fields): (String, HashMap<String, String>) = self.pipe("sync state", &pipe).await?;
+        let (info, fields): (String, HashMap<String, String>) = redis::pipe()
+            .cmd("INFO")
+            .arg("server")
+            .cmd("HGETALL")
+            .arg(&key)
+            .query_async(&mut self.hot.clone())
+            .await
+            .map_err(|source| StoreError::Redis { operation: "sync state", source })?;
         let run_id =
             info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default().trim().to_owned();
         state(&run_id, &Record { key: &key, fields: &fields })
@@ -102,15 +107,17 @@ impl Store {
         Ok(true)
     }
 
-    /// Holds payments that the chain shows as paid, N deep, against what is recorded. `None` when fenced.
+    /// Holds payments that the chain shows as paid, N deep, against what is recorded. Disagreements close [`super::RECONCILE`] in the
+    /// same script. `None` when fenced.
     pub async fn mark_paid(
         &self,
         fence: &Fence,
+        who: &str,
         payments: &[PaidPayment],
     ) -> Result<Option<Compared>, StoreError> {
         let mut all = Compared::default();
         for slice in payments.chunks(SLICE) {
-            let mut args = Args::new().arg(fence);
+            let mut args = Args::new().arg(fence).arg(who);
             for paid in slice {
                 args = args
                     .arg(paid.payment)
@@ -121,7 +128,7 @@ impl Store {
                     .arg(paid.commission.usdc)
                     .arg(paid.commission.sge);
             }
-            let reply: Vec<String> = self.run(&script::SYNC_PAYMENTS, args).await?;
+            let reply: Vec<String> = self.run_durably(&script::SYNC_PAYMENTS, args).await?;
             let [code, marked, settled, wrong @ ..] = &reply[..] else {
                 return Err(StoreError::UnknownReply {
                     script: "sync_payments",
@@ -153,7 +160,7 @@ impl Store {
         Ok(self.run::<i64>(&script::FINAL_SET, args).await? == 0)
     }
 
-    /// Queues jobs again that were done in a block, `gone` or below, which is no more.
+    /// Takes back that jobs are done in a block, `gone` or below, which is no more.
     pub async fn undo(
         &self,
         fence: &Fence,

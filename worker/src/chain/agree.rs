@@ -224,14 +224,17 @@ pub fn omitted_by(shown: &[Said<Vec<ChainEvent>>], wanted: impl Fn(&ChainEvent) 
 
 /// Everything that anybody shows of the same blocks, each once, in the order of the chain.
 pub fn union(shown: impl IntoIterator<Item = Vec<ChainEvent>>) -> Vec<ChainEvent> {
-    let mut events: Vec<ChainEvent> = Vec::new();
-    for event in shown.into_iter().flatten() {
-        if !events.contains(&event) {
-            events.push(event);
+    let mut events: Vec<ChainEvent> = shown.into_iter().flatten().collect();
+    events.sort_by_key(|event| (event.block, event.log_index, event.tx_hash));
+    // Those that share a place and differ are few: forks, and lies.
+    let mut united: Vec<ChainEvent> = Vec::with_capacity(events.len());
+    for event in events {
+        let place = |other: &&ChainEvent| (other.block, other.log_index) == (event.block, event.log_index);
+        if !united.iter().rev().take_while(place).any(|other| *other == event) {
+            united.push(event);
         }
     }
-    events.sort_by_key(|event| (event.block, event.log_index));
-    events
+    united
 }
 
 #[cfg(test)]

@@ -2,15 +2,18 @@
 
 use std::task::{Context, Poll};
 
-use alloy::rpc::json_rpc::{RequestPacket, ResponsePacket};
+use alloy::rpc::json_rpc::{ErrorPayload, RequestPacket, ResponsePacket};
 use alloy::transports::http::reqwest::{Client, Response};
 use alloy::transports::{TransportError, TransportErrorKind, TransportFut, TransportResult};
 use tower_service::Service;
 
 use super::endpoint::Url;
 
-/// The most that one answer may be: far above the logs of the widest range that is asked for.
+/// The most that one answer may be. Logs of a wide range may be more, and are then asked for in narrower ones.
 const LARGEST_BODY: usize = 32 << 20;
+
+/// The code that nodes with a limit of their own give to an answer that is too large (EIP-1474: limit exceeded).
+const TOO_LARGE: i64 = -32005;
 
 /// One node.
 #[derive(Clone)]
@@ -49,7 +52,11 @@ async fn body_of(mut response: Response, largest: usize) -> TransportResult<Vec<
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(TransportErrorKind::custom)? {
         if body.len() + chunk.len() > largest {
-            return Err(TransportErrorKind::custom_str(&format!("an answer of more than {largest} bytes")));
+            return Err(TransportError::err_resp(ErrorPayload {
+                code: TOO_LARGE,
+                message: format!("response size exceeds {largest} bytes").into(),
+                data: None,
+            }));
         }
         body.extend_from_slice(&chunk);
     }
@@ -101,6 +108,6 @@ mod tests {
         assert!(asked(body.len(), body, false).await.is_ok());
         assert!(asked(body.len() - 1, body, false).await.is_err());
         let endless = asked(1 << 20, "                ", true).await.unwrap_err();
-        assert!(endless.to_string().contains("more than"), "{endless}");
+        assert!(endless.to_string().contains("response size exceeds"), "{endless}");
     }
 }

@@ -81,14 +81,18 @@ impl Simulated for Register {
     }
 }
 
-/// Since when no second endpoint could be asked about what the first refuses.
+/// Since when no second endpoint could be asked about what the first refuses, and when that was so last.
 #[derive(Debug, Default)]
-pub(super) struct Unconfirmed(Option<Instant>);
+pub(super) struct Unconfirmed(Option<(Instant, Instant)>);
 
 impl Unconfirmed {
     /// Whether a refusal counts that nobody confirms: once it has been like this for `patience`, nobody will come back soon.
+    /// One that comes so long after the last one begins anew: what was in between nobody asked.
     fn counts(&mut self, now: Instant, patience: Duration) -> bool {
-        now.duration_since(*self.0.get_or_insert(now)) >= patience
+        let going_on = self.0.filter(|(_, last)| now.duration_since(*last) < patience);
+        let since = going_on.map_or(now, |(since, _)| since);
+        self.0 = Some((since, now));
+        now.duration_since(since) >= patience
     }
 }
 
@@ -155,9 +159,13 @@ impl AlloyChain {
         let verdict = |revert: Revert| decode::call_revert(&revert, to, &contracts, None);
         let mut verdicts = answers.into_iter().map(|(_, answer)| answer.err().map(verdict));
         match (verdicts.next().flatten(), verdicts.next()) {
-            (Some(one), Some(Some(other))) => Ok(Some(kinder(one, other))),
             (Some(one), None) => Ok(Some(self.unconfirmed(one))),
-            _ => Ok(None),
+            (one, second) => {
+                if second.is_some() {
+                    self.confirmed();
+                }
+                Ok(one.zip(second.flatten()).map(|(one, other)| kinder(one, other)))
+            }
         }
     }
 
@@ -165,10 +173,11 @@ impl AlloyChain {
         *self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner) = Unconfirmed::default();
     }
 
-    /// What the verdict of one endpoint is worth that no other confirms. A refusal may end a job for good, so it is put off
-    /// while others may come back; all else mends itself.
+    /// What the verdict of one endpoint is worth that no other confirms. A refusal may end a job for good, and so may a
+    /// registration that is not there: both are put off while others may come back; all else mends itself.
     fn unconfirmed(&self, verdict: Verdict) -> Verdict {
-        if !matches!(verdict, Verdict::Fails(_)) || self.pool.all().len() == 1 {
+        let may_end_a_job = matches!(verdict, Verdict::Fails(_) | Verdict::NotRegistered);
+        if !may_end_a_job || self.pool.all().len() == 1 {
             return verdict;
         }
         let mut unconfirmed = self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -207,10 +216,9 @@ mod tests {
         assert!(!unconfirmed.counts(now, patience));
         assert!(!unconfirmed.counts(now + patience - Duration::from_millis(1), patience));
         assert!(unconfirmed.counts(now + patience, patience));
-        assert!(
-            !Unconfirmed::default().counts(now + patience, patience),
-            "it begins anew once one was asked"
-        );
+        assert!(unconfirmed.counts(now + patience + patience / 2, patience), "still alone");
+        let weeks_later = now + patience * 10_000;
+        assert!(!unconfirmed.counts(weeks_later, patience), "what was in between nobody asked");
     }
 
     #[test]

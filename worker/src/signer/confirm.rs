@@ -134,6 +134,8 @@ impl Outcome {
                 Some(Verdict::Fails(failure)) => {
                     departure.exit = verdict::charged(failure, job.attempts, policy, draw);
                 }
+                // One endpoint alone says why, or it was asked between two blocks: nothing to charge for.
+                Some(Verdict::OutOfTime) => {}
                 _ => {
                     let failure =
                         Failure::new(FailureClass::BatchReverted, "the transaction reverted as a whole");

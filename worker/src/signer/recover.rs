@@ -2,7 +2,6 @@
 //!
 //! After a crash the journal may hold transactions that no node has; after a rollback of Redis the nodes may hold
 //! transactions that no journal has, above a hole that would keep everything behind it waiting for ever.
-
 //!
 //! Where our nonces begin is believed of nobody alone who may be contradicted: a count that is too low costs fillers and
 //! signs what is consumed already, one that is too high makes everything wait for ever.

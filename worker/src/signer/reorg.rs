@@ -1,5 +1,5 @@
-//! A block that was final and is no more. Nothing can have prepared for that: what it undid is queued again, so that every
-//! record is truthful, and nothing new is signed until somebody has looked.
+//! A block that was final and is no more. What it undid is open again, so that every record is truthful and the very same
+//! transactions settle it; nothing new is signed until somebody has looked.
 
 use shared::ids::JobId;
 use shared::store::Brief;
@@ -34,20 +34,31 @@ impl Leader {
             if now != hash {
                 let reason = format!(
                     "block {number} was final with {} confirmations as {hash} and is {now} now: a reorganisation deeper than \
-                     CONFIRMATIONS. What it undid is queued again; nothing is signed until you resume `reconcile`",
+                     CONFIRMATIONS. What it undid is open again; nothing new is signed until you resume `reconcile`",
                     self.ctx.config.confirmations
                 );
-                tracing::error!(gate = gates::RECONCILE, reason, "the chain took back what was final");
-                self.ctx.metrics.deep_reorgs.inc();
-                self.ctx.store.close_gate(gates::RECONCILE, &reason, &self.ctx.worker).await?;
-                if !self.undo(deep).await? {
-                    return Ok(());
+                if self.ctx.store.close_gate(gates::RECONCILE, &reason, &self.ctx.worker).await? {
+                    self.ctx.metrics.deep_reorgs.inc();
+                    tracing::error!(gate = gates::RECONCILE, reason, "the chain took back what was final");
                 }
-                self.remember_final(deep).await?;
-                return self.reopen(deep).await;
+                return self.take_back(deep).await;
             }
         }
         self.remember_final(deep).await
+    }
+
+    /// Takes back what is not so any more. Only once all of it is does the new block count as final: until then this is
+    /// done again, which changes nothing twice.
+    async fn take_back(&mut self, deep: Head) -> Result<(), RoundError> {
+        let (undone, is_sure) = self.undo(deep).await?;
+        let opened = self.reopen(deep).await?;
+        if is_sure {
+            self.remember_final(deep).await?;
+        }
+        match undone + opened {
+            0 => Ok(()),
+            _ => Err(RoundError::Outdated(format!("{undone} jobs and {opened} nonces are open again"))),
+        }
     }
 
     async fn remember_final(&mut self, deep: Head) -> Result<(), RoundError> {
@@ -61,21 +72,16 @@ impl Leader {
     }
 
     /// Opens the nonces again that are not consumed any more; otherwise everything above them would wait for ever.
-    async fn reopen(&mut self, deep: Head) -> Result<(), RoundError> {
+    async fn reopen(&mut self, deep: Head) -> Result<u64, RoundError> {
         let (lowest, _) = self.consumed(deep).await?;
         let count = self.next.get().saturating_sub(lowest.get()).min(MOST_REOPENED);
-        let opened =
-            Self::fenced(self.ctx.store.reopen(&self.fence, self.ctx.signer(), lowest, count).await?)?;
-        match opened {
-            0 => Ok(()),
-            _ => Err(RoundError::Outdated(format!("{opened} nonces from {lowest} on are open again"))),
-        }
+        Self::fenced(self.ctx.store.reopen(&self.fence, self.ctx.signer(), lowest, count).await?)
     }
 
-    /// Queues every job again that is done by its record and not by the chain at `deep`: newest first, until a whole slice
-    /// stands. `false` while endpoints contradict each other about some: then this is to be done again.
-    async fn undo(&mut self, deep: Head) -> Result<bool, RoundError> {
-        let (mut offset, mut is_sure) = (0, true);
+    /// Takes back every job that is done by its record and not by the chain at `deep`: newest first, until a whole slice
+    /// stands. Returns how many, and whether that is all: endpoints may contradict each other about some.
+    async fn undo(&mut self, deep: Head) -> Result<(u64, bool), RoundError> {
+        let (mut offset, mut undone, mut is_sure) = (0, 0, true);
         loop {
             let ids = self.ctx.store.done(offset).await?;
             let jobs: Vec<Brief> = self.ctx.store.briefs(&ids).await?.into_iter().flatten().collect();
@@ -84,13 +90,14 @@ impl Leader {
             let gone = jobs.iter().zip(&settled).filter(|(_, settled)| **settled == Settled::Not);
             let gone: Vec<JobId> = gone.map(|(job, _)| job.id).collect();
             if gone.is_empty() {
-                return Ok(is_sure);
+                return Ok((undone, is_sure));
             }
             for job in &gone {
-                tracing::error!(job.id = %job, "it was done in a block that is no more; queued again");
+                tracing::error!(job.id = %job, "it was done in a block that is no more");
             }
-            self.ctx.metrics.undone.inc_by(gone.len() as u64);
             super::watch::unfenced(&self.ctx.store.undo(&self.fence, deep.number, &gone).await?)?;
+            self.ctx.metrics.undone.inc_by(gone.len() as u64);
+            undone += gone.len() as u64;
             offset += ids.len() - gone.len();
         }
     }

@@ -77,15 +77,12 @@ pub(super) async fn follow(
     let Some(checkpoint) = state.checkpoint.filter(|at| state.synced && is_due(*at)) else {
         return Ok(state.checkpoint);
     };
-    let mut from =
-        checkpoint.get().saturating_sub(ctx.config.confirmations).max(ctx.config.start_block.get());
-    while from <= deep.get() {
-        let to = BlockNumber::new(deep.get().min(from + span() - 1));
-        replay(ctx, fence, BlockNumber::new(from), to, Some(deep)).await?;
-        from = to.get() + 1;
-    }
-    match ctx.store.set_synced(fence, &state.run_id, deep).await? {
-        true => Ok(Some(deep)),
+    // One question a block, so that a long way behind holds nothing else up; what was reached is never walked again.
+    let from = checkpoint.get().saturating_sub(ctx.config.confirmations).max(ctx.config.start_block.get());
+    let to = BlockNumber::new(deep.get().min(from + span() - 1)).max(checkpoint);
+    replay(ctx, fence, BlockNumber::new(from), to, Some(deep)).await?;
+    match ctx.store.set_synced(fence, &state.run_id, to).await? {
+        true => Ok(Some(to)),
         false => Err(SyncError::Overtaken),
     }
 }
@@ -136,14 +133,13 @@ async fn replay(
     if !ctx.store.registered(fence, &referrals).await? {
         return Err(SyncError::Overtaken);
     }
-    let compared = ctx.store.mark_paid(fence, &paid).await?.ok_or(SyncError::Overtaken)?;
+    let compared = ctx.store.mark_paid(fence, &ctx.worker, &paid).await?.ok_or(SyncError::Overtaken)?;
     if compared.settled > 0 {
         tracing::warn!(jobs = compared.settled, "jobs had failed and are paid on the chain: settled");
     }
     for (payment, what) in &compared.disagreements {
         ctx.metrics.disagreements.inc();
         tracing::error!(gate = gates::RECONCILE, payment.id = %payment, what, "chain and Redis disagree");
-        ctx.store.close_gate(gates::RECONCILE, &format!("payment {payment}: {what}"), &ctx.worker).await?;
     }
     Ok(events.len())
 }

@@ -99,9 +99,12 @@ impl Leader {
         let next = next.map_or(0, Nonce::get);
         let candidates = (latest.get()..next).rev().take(LOOK_BACK).map(Nonce::new);
         for nonce in candidates.filter(|nonce| !self.open.contains_key(nonce)) {
-            // Journaled and not open: closed.
-            if self.ctx.store.tx(self.ctx.signer(), nonce).await?.is_some() {
-                return Ok(nonce.next());
+            match self.ctx.store.tx(self.ctx.signer(), nonce).await {
+                // Journaled and not open: closed.
+                Ok(Some(_)) => return Ok(nonce.next()),
+                // One that cannot be read may be open.
+                Ok(None) | Err(StoreError::Corrupt { .. }) => {}
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(Nonce::new(0))

@@ -10,19 +10,11 @@ if block ~= '' then
   local opened = redis.call('HGET', key('gate:opened'), gate)
   if opened and tonumber(block) < tonumber(opened) then return 0 end
 end
-local was = redis.call('HGET', key('gate'), gate)
-local before = was and cjson.decode(was) or { since = NOW }
-if not was and not by_operator then
+local since = NOW
+if not by_operator then
   local last = redis.call('HGET', key('gate:opened'), 'since:' .. gate) or ''
-  local since, opened_at = string.match(last, '^(%d+):(%d+)$')
-  if since and NOW - opened_at <= tonumber(ARGV[6]) then before.since = since end
+  local closed_at, opened_at = string.match(last, '^(%d+):(%d+)$')
+  if closed_at and NOW - opened_at <= tonumber(ARGV[6]) then since = closed_at end
 end
-local seen = before.block or (block ~= '' and block) or nil
-redis.call('HSET', key('gate'), gate,
-  cjson.encode({ reason = ARGV[2], by = ARGV[3], since = before.since, block = seen }))
 if by_operator then audit(ARGV[3], 'pause', ARGV[2], gate) end
-if not was then
-  feed('type', 'gate', 'event', 'closed', 'gate', gate, 'reason', ARGV[2])
-  count('gate_closed:' .. gate)
-end
-return was and 0 or 1
+return close_gate(gate, ARGV[2], ARGV[3], since, block ~= '' and block or nil) and 1 or 0

@@ -141,6 +141,33 @@ local function park(id, gate)
   redis.call('SADD', key('parking'), gate)
 end
 
+-- Closes a gate, or renews what is told of one that is closed; `since` and `block` are those of the first closing. Returns
+-- whether it was open.
+local function close_gate(gate, reason, by, since, block)
+  local was = redis.call('HGET', key('gate'), gate)
+  local first = was and cjson.decode(was) or { since = since }
+  local told = { reason = reason, by = by, since = first.since, block = first.block or block }
+  redis.call('HSET', key('gate'), gate, cjson.encode(told))
+  if was then return false end
+  feed('type', 'gate', 'event', 'closed', 'gate', gate, 'reason', reason)
+  count('gate_closed:' .. gate)
+  return true
+end
+
+-- Opens a nonce again that was consumed in a block which is no more. Returns whether it was closed.
+local function reopen_nonce(signer, nonce)
+  local tx_key = key('tx:') .. signer .. ':' .. nonce
+  local tx = record(tx_key)
+  if tx.state == 'closed' then
+    local last = cjson.decode(tx['attempt:' .. string.format('%.0f', tx.attempts - 1)])
+    redis.call('HSET', tx_key, 'state', last.cancel and 'cancelling' or 'open')
+    redis.call('HDEL', tx_key, 'consumed_by', 'final_hash', 'closed_at', 'included_hash', 'included_block')
+    redis.call('ZADD', key('open:') .. signer, nonce, nonce)
+    feed('type', 'tx', 'event', 'reopened', 'signer', signer, 'nonce', nonce)
+  end
+  return tx.state == 'closed'
+end
+
 -- The stages in which an entry of `jobs` may bring a job to a worker.
 local CLAIMABLE = { queued = true, retrying = true, checking = true }
 

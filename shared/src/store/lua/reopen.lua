@@ -7,15 +7,6 @@ if not is_fenced_in(ARGV[1]) then return -1 end
 local signer, opened = ARGV[2], 0
 for n = ARGV[3], ARGV[3] + ARGV[4] - 1 do
   local nonce = string.format('%.0f', n)
-  local tx_key = key('tx:') .. signer .. ':' .. nonce
-  local tx = record(tx_key)
-  if tx.state == 'closed' then
-    local last = cjson.decode(tx['attempt:' .. string.format('%.0f', tx.attempts - 1)])
-    redis.call('HSET', tx_key, 'state', last.cancel and 'cancelling' or 'open')
-    redis.call('HDEL', tx_key, 'consumed_by', 'final_hash', 'closed_at', 'included_hash', 'included_block')
-    redis.call('ZADD', key('open:') .. signer, nonce, nonce)
-    feed('type', 'tx', 'event', 'reopened', 'signer', signer, 'nonce', nonce)
-    opened = opened + 1
-  end
+  if reopen_nonce(signer, nonce) then opened = opened + 1 end
 end
 return opened

@@ -2,12 +2,12 @@
 -- came to stays: the payment, its id spent, and the sums of the affiliate.
 -- KEYS: 1 = lane prefix
 -- ARGV: 1 = state: done | cancelled, 2 = how many of it to keep at most, 3 = ms after which none is kept,
---       4 = at most this many
--- Returns: how many were removed
+--       4 = at most this many, 5 = how many of the oldest to skip: those that could not be read
+-- Returns: {how many were removed, how many cannot be read and stay}
 local state, slice = ARGV[1], tonumber(ARGV[4])
 local by = key('by:') .. state
 local surplus = redis.call('ZCARD', by) - tonumber(ARGV[2])
-local oldest = redis.call('ZRANGE', by, 0, slice - 1, 'WITHSCORES')
+local oldest = redis.call('ZRANGE', by, ARGV[5], ARGV[5] + slice - 1, 'WITHSCORES')
 
 -- What outlives a job.
 local forget = {}
@@ -17,31 +17,36 @@ function forget.register(id, asked)
   if state == 'done' then redis.call('HINCRBY', key('affiliate:') .. asked.referrer, 'past_children', 1) end
 end
 function forget.payout(id, asked, job)
-  redis.call('HSET', key('payment:') .. job.payment, 'archived', state, 'archived_at', NOW)
-  unwait(asked.child, id)
-  local k = key('affiliate:') .. asked.referrer
-  redis.call('HINCRBY', k, 'past_' .. state, 1)
-  if state ~= 'done' then return end
+  local payment, k = key('payment:') .. job.payment, key('affiliate:') .. asked.referrer
   local sums = redis.call('HMGET', k, 'past_usdc', 'past_sge')
-  redis.call('HSET', k, 'past_usdc', add(sums[1] or '0', asked.usdc), 'past_sge',
-    add(sums[2] or '0', asked.sge))
+  -- Nothing is written before all of it could be read: a script that ends half-way stays half-done.
+  local usdc, sge = add(sums[1] or '0', asked.usdc), add(sums[2] or '0', asked.sge)
+  unwait(asked.child, id)
+  redis.call('HSET', payment, 'archived', state, 'archived_at', NOW)
+  redis.call('HINCRBY', k, 'past_' .. state, 1)
+  if state == 'done' then redis.call('HSET', k, 'past_usdc', usdc, 'past_sge', sge) end
 end
 
-local removed = 0
+local function remove(id, job)
+  local asked = cjson.decode(job.payload)
+  forget[job.kind](id, asked, job)
+  redis.call('ZREM', key('wallet:') .. asked.child, id)
+  redis.call('ZREM', key('wallet:') .. asked.referrer, id)
+  redis.call('DEL', job_key(id), job_key(id) .. ':log')
+end
+
+local removed, unreadable = 0, 0
 for i = 1, #oldest, 2 do
   local id, ended = oldest[i], tonumber(oldest[i + 1])
   if removed >= surplus and ended > NOW - tonumber(ARGV[3]) then break end
   local job = record(job_key(id))
-  if STATE_OF[job.stage] == state then
-    local asked = cjson.decode(job.payload)
-    forget[job.kind](id, asked, job)
-    redis.call('ZREM', key('wallet:') .. asked.child, id)
-    redis.call('ZREM', key('wallet:') .. asked.referrer, id)
-    redis.call('DEL', job_key(id), job_key(id) .. ':log')
+  -- One that is somewhere else by its hash is put there by the sweeper; one that cannot be read keeps no other.
+  if STATE_OF[job.stage] ~= state or pcall(remove, id, job) then
+    redis.call('ZREM', by, id)
+    removed = removed + 1
+  else
+    unreadable = unreadable + 1
   end
-  -- One that is somewhere else by its hash is put there by the sweeper.
-  redis.call('ZREM', by, id)
-  removed = removed + 1
 end
 if removed > 0 then count('retained:' .. state, removed) end
-return removed
+return { removed, unreadable }

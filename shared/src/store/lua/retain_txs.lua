@@ -1,5 +1,5 @@
--- Removes a signer's oldest transactions, once their nonces are closed and none of their jobs is left. The newest stay: a
--- takeover looks at them.
+-- Removes a signer's oldest transactions, once their nonces are closed and no ended job is left that shows them. The newest
+-- stay: a takeover looks at them. Jobs that failed, or are at it again, keep none: they stay for as long as it takes.
 -- KEYS: 1 = lane prefix
 -- ARGV: 1 = signer, 2 = how many of the newest nonces stay, 3 = at most this many
 -- Returns: how many nonces were passed
@@ -9,9 +9,10 @@ local range = redis.call('HMGET', k, 'first', 'next')
 local first, last = tonumber(range[1] or ''), tonumber(range[2] or '0') - tonumber(ARGV[2]) - 1
 if not first then return 0 end
 
-local function has_jobs(tx)
+local function is_shown(tx)
   for _, held in ipairs(cjson.decode(tx.intent).jobs) do
-    if redis.call('EXISTS', job_key(held.job)) == 1 then return true end
+    local state = redis.call('HGET', job_key(held.job), 'state')
+    if state == 'done' or state == 'cancelled' then return true end
   end
   return false
 end
@@ -21,7 +22,7 @@ while passed < tonumber(ARGV[3]) and first + passed <= last do
   local tx_key = key('tx:') .. signer .. ':' .. string.format('%.0f', first + passed)
   local tx = record(tx_key)
   if tx.state then
-    if tx.state ~= 'closed' or has_jobs(tx) then break end
+    if tx.state ~= 'closed' or is_shown(tx) then break end
     for n = 0, tx.attempts - 1 do redis.call('DEL', key('hash:') .. tx['hash:' .. n]) end
     redis.call('DEL', tx_key)
   end

@@ -1,8 +1,8 @@
 -- Holds payments that the chain shows as paid, deep enough, against what is recorded. One that is not known is marked, so
--- that it is never accepted again; a job that failed is settled; where the chain paid what was cancelled, or other amounts
--- than recorded, only people can help.
+-- that it is never accepted again; a job that failed is settled; where the chain paid what was not due or other amounts than
+-- recorded, only people can help, and no new nonces are given out until they have.
 -- KEYS: 1 = lane prefix
--- ARGV: 1 = lease value, then per payment: payment id, block, hash, referrer, child, usdc, sge
+-- ARGV: 1 = lease value, 2 = who, then per payment: payment id, block, hash, referrer, child, usdc, sge
 -- Returns: {code, marked, settled}, and per payment that people must look at: its id and what is wrong with it; code: 0 done,
 --          1 lease not ours
 if not is_fenced_in(ARGV[1]) then return { 1, 0, 0 } end
@@ -15,36 +15,36 @@ local function mark(k, at)
   out[2] = out[2] + 1
 end
 
--- What is wrong with a payment that has, or had, a job.
+-- What is wrong with a payment that was decided, at `stage` where it has a job, or had one.
 local function differs(payment, stage, at)
+  if payment.decision == 'paid_on_chain' then return nil end
+  if not payment.job then return 'it was decided as ' .. payment.decision .. ', without a job, and it is paid' end
   if stage == 'cancelled' then return 'its job ' .. payment.job .. ' was cancelled, and it is paid' end
-  for i, field in ipairs({ 'referrer', '', 'usdc', 'sge' }) do
-    local said = ARGV[at + 2 + i]
-    if field ~= '' and payment[field] ~= said then
+  for field, offset in pairs({ referrer = 3, usdc = 5, sge = 6 }) do
+    local said = ARGV[at + offset]
+    if payment[field] ~= said then
       return field .. ' is ' .. said .. ' on the chain and ' .. (payment[field] or 'nothing') .. ' in its job ' .. payment.job
     end
   end
 end
 
-for at = 2, #ARGV, 7 do
-  local k = key('payment:') .. ARGV[at]
+for at = 3, #ARGV, 7 do
+  local id = ARGV[at]
+  local k = key('payment:') .. id
   local payment = record(k)
+  local job = payment.job and record(job_key(payment.job)) or {}
+  local wrong = payment.decision and differs(payment, job.stage or payment.archived, at)
   if not payment.decision then
     mark(k, at)
-  elseif payment.job then
-    local job = record(job_key(payment.job))
-    local wrong = differs(payment, job.stage or payment.archived, at)
-    if wrong then
-      -- Told once: the same events are read again after a restart, and people may have explained it meanwhile.
-      if payment.disagreement ~= wrong then
-        redis.call('HSET', k, 'disagreement', wrong)
-        out[#out + 1] = ARGV[at]
-        out[#out + 1] = wrong
-      end
-    elseif job.stage == 'failed' then
-      settle(payment.job, job, { by = 'sync' }, ARGV[at + 1])
-      out[3] = out[3] + 1
-    end
+  elseif wrong and payment.disagreement ~= ARGV[at + 2] then
+    -- Told once per transaction: the same events are read again after a restart, and people may have explained it meanwhile.
+    redis.call('HSET', k, 'disagreement', ARGV[at + 2])
+    close_gate('lane:reconcile', 'payment ' .. id .. ': ' .. wrong, ARGV[2], NOW)
+    out[#out + 1] = id
+    out[#out + 1] = wrong
+  elseif not wrong and job.stage == 'failed' then
+    settle(payment.job, job, { by = ARGV[2] }, ARGV[at + 1])
+    out[3] = out[3] + 1
   end
 end
 return out
