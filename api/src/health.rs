@@ -1,6 +1,5 @@
 //! Whether this process can do its work. Red: Redis does not answer, its schema is not ours, it is not synced, or it is
-//! nearly full. A pause
-//! is told, but keeps the process ready: behind a load balancer nobody could resume it otherwise.
+//! nearly full. A pause is told, but keeps the process ready: behind a load balancer nobody could resume it otherwise.
 
 use std::time::Duration;
 

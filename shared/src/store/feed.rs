@@ -1,8 +1,8 @@
 //! The live feed: the capped stream of everything that moved, for people who watch. Nothing is decided on it.
 //!
 //! A reader never has to guess whether it missed something: [`Store::events_after`] says when entries after the one it
-//! saw last are gone, and [`FeedWatch::next`] says which entry its answer follows,
-//! and whether others between the two are gone.
+//! saw last are gone, and [`FeedWatch::next`] says which entry its answer follows, and whether others between the two are
+//! gone.
 
 use std::collections::BTreeMap;
 use std::fmt;

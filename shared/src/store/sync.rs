@@ -187,8 +187,8 @@ impl Store {
         ids.iter().map(|id| codec::parse(&key, "job", id, "a job id")).collect()
     }
 
-    /// Declares this server process synced up to `block`, or moves the checkpoint of one that is. `false` when fenced, or when the process that the replay began
-    /// on, `run_id`, is gone.
+    /// Declares this server process synced up to `block`, or moves the checkpoint of one that is. `false` when fenced,
+    /// or when the process that the replay began on, `run_id`, is gone.
     pub async fn set_synced(
         &self,
         fence: &Fence,

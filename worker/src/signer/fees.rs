@@ -1,7 +1,8 @@
 //! EIP-1559 fees, pure: what a first attempt offers, what a replacement must offer, and when one is wanted.
 //!
-//! Invariants: what endpoints suggest as a tip is believed within bounds only; no fee exceeds the cap; a priority fee never exceeds its max fee; a replacement raises both fields by at
-//! least 12.5 %, which every node takes (they ask for 10 %), or there is no replacement at all.
+//! Invariants: what endpoints suggest as a tip is believed within bounds only; no fee exceeds the cap; a priority fee
+//! never exceeds its max fee; a replacement raises both fields by at least 12.5 %, which every node takes (they ask for
+//! 10 %), or there is no replacement at all.
 
 use shared::ids::BlockNumber;
 use shared::tx::Fees;

@@ -4,7 +4,8 @@
 -- ARGV: 1 = lease value, 2 = signer, 3 = nonce, 4 = kind, 5 = intent, 6 = attempt, 7 = hash, 8 = most open nonces,
 --       then pairs of job id, epoch
 -- Returns: {0, ms} journaled; {1} this very hash is journaled already; {2} lease not ours; {3, next} another nonce is
---          next; {4} signing is paused, by an operator or by a disagreement about money; {5} too many open nonces; {6} not synced; {7, job ids} these may not be signed
+--          next; {4} signing is paused, by an operator or by a disagreement about money; {5} too many open nonces;
+--          {6} not synced; {7, job ids} these may not be signed
 local fence, signer, nonce, kind, hash = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[7]
 if not is_fenced_in(fence) then return { 2 } end
 local tx_key = key('tx:') .. signer .. ':' .. nonce
