@@ -95,6 +95,8 @@ stages! {
 }
 
 impl Stage {
+    /// The states whose jobs are not at their end.
+    pub const UNFINISHED: [&'static str; 3] = ["pending", "processing", "retrying"];
     /// The six states in the order people list them.
     pub const STATES: [&'static str; 6] =
         ["pending", "processing", "retrying", "done", "failed", "cancelled"];

@@ -12,12 +12,9 @@ use shared::job_state::Stage;
 use shared::money::Commission;
 use shared::store::{Brief, RecordedPayment, RecordedReferral, Store, StoreError};
 
-use crate::chain::{Answers, Chain, ChainError, ChainEvent, ChainEventKind, Head};
+use crate::chain::{Answers, Chain, ChainError, ChainEvent, ChainEventKind, EVENT_SPAN, Head};
 use crate::commands::{EXIT_UNAVAILABLE, refuse};
 use crate::config::Config;
-
-/// Blocks per question to the node.
-const SPAN: u64 = 10_000;
 
 /// What the command line says.
 #[derive(Debug, Clone, Copy, clap::Args)]
@@ -103,7 +100,7 @@ async fn reconcile(config: &Config, store: &Store, chain: &dyn Chain) -> Result<
     let mut seen = BTreeSet::new();
     let mut from = config.start_block.get();
     while from <= deep.number.get() {
-        let to = BlockNumber::new(deep.number.get().min(from + SPAN - 1));
+        let to = BlockNumber::new(deep.number.get().min(from + EVENT_SPAN - 1));
         let events = chain.events(BlockNumber::new(from), to).await?;
         compare_events(store, &events, told, &mut seen, &mut report).await?;
         from = to.get() + 1;

@@ -9,9 +9,7 @@ use super::error::StoreError;
 use super::listing::SCAN;
 use super::{SLICE, Store, stream};
 use crate::ids::{JobId, Nonce};
-
-/// States whose jobs are still to be handled.
-const UNFINISHED: [&str; 3] = ["pending", "processing", "retrying"];
+use crate::job_state::Stage;
 
 /// Unreadable records that are enough to know: each costs a look at its neighbours one by one.
 const MOST_UNREADABLE: usize = 8;
@@ -57,7 +55,7 @@ impl Store {
                 self.read("checkup", redis::cmd("XINFO").arg("GROUPS").arg(self.keys.jobs())).await?;
             found.has_group = groups.groups.iter().any(|group| group.name == stream::GROUP);
         }
-        for state in UNFINISHED {
+        for state in Stage::UNFINISHED {
             self.look_at_records(state, &mut found).await?;
         }
         Ok(found)

@@ -37,6 +37,9 @@ use shared::job::{Payout, Register};
 use shared::money::{Sge, Usdc};
 use shared::tx::Inclusion;
 
+/// Blocks per question about events, of whoever walks through all of them.
+pub const EVENT_SPAN: u64 = 10_000;
+
 /// A block, as far as decisions need it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {

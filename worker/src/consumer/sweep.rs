@@ -3,13 +3,12 @@
 
 use std::time::Duration;
 
+use shared::job_state::Stage;
 use shared::store::{SLICE, StoreError};
 
 use crate::context::Context;
 use crate::metrics::ByStage;
 
-/// The states whose jobs are not at their end.
-const UNFINISHED: [&str; 3] = ["pending", "processing", "retrying"];
 /// Between two slices, so that a sweep of a million jobs holds up nobody.
 pub const BREATH: Duration = Duration::from_millis(50);
 /// A consumer that asked for nothing for so long, and holds nothing, has nobody behind it.
@@ -26,7 +25,7 @@ pub struct Sweep {
 impl Sweep {
     /// Looks at the next slice. Returns whether the sweep is over.
     pub async fn slice(&mut self, ctx: &Context) -> Result<bool, StoreError> {
-        let Some(state) = UNFINISHED.get(self.state) else {
+        let Some(state) = Stage::UNFINISHED.get(self.state) else {
             let dropped = ctx.store.drop_dead_consumers(DEAD_AFTER).await?;
             if !dropped.is_empty() {
                 tracing::info!(consumers = ?dropped, "removed consumers that nobody is behind");

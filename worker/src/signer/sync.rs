@@ -5,12 +5,10 @@ use shared::ids::BlockNumber;
 use shared::money::Commission;
 use shared::store::{Fence, PaidPayment, Replay, StoreError};
 
-use crate::chain::{ChainError, ChainEventKind};
+use crate::chain::{ChainError, ChainEventKind, EVENT_SPAN};
 use crate::context::Context;
 use crate::gates;
 
-/// Blocks per question to the node.
-const SPAN: u64 = 10_000;
 /// Blocks after which a synced Redis is told what has happened since: what other hands did to the contracts becomes known,
 /// and no restart has more than that to replay.
 const FOLLOW_EVERY: u64 = 64;
@@ -89,8 +87,10 @@ pub(super) async fn follow(
 
 /// Blocks per question. In builds with `failpoints`, `FAILPOINTS=replay_span=return(<blocks>)` makes it fewer.
 fn span() -> u64 {
-    fail::fail_point!("replay_span", |blocks| blocks.and_then(|text| text.parse().ok()).unwrap_or(SPAN));
-    SPAN
+    fail::fail_point!("replay_span", |blocks| blocks
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(EVENT_SPAN));
+    EVENT_SPAN
 }
 
 /// Lets everybody see how far the replay has come.
