@@ -1,0 +1,3 @@
+//! `sim`: simulation and model checking of the relayer.
+
+fn main() {}
