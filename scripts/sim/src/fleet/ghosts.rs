@@ -83,7 +83,7 @@ impl Ghosts {
             // It counts the attempt, and nothing else.
             ask(side, now, &["DEL", &key("stats")]);
         }
-        if before.data() != after.data() {
+        if before != after {
             let name = name_of(command).unwrap_or_default();
             self.violation(format!("G5: `{name}` of a relayer without the lease changed Redis: {reply:?}"));
         }

@@ -25,6 +25,9 @@ const CHAIN_PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct Node {
     pub(super) world: Arc<World>,
     pub(super) who: usize,
+    /// Whether it may die at what it does. The API holds nothing that could be lost with it: to whoever calls it, its death is
+    /// a lost reply.
+    pub(super) is_mortal: bool,
 }
 
 /// What becomes of one command or question.
@@ -49,7 +52,13 @@ impl Node {
             let rates = state.rates;
             let lost = if is_chain { rates.chain_lost } else { rates.redis_lost };
             let fate = if state.strikes(rates.crash) {
-                if state.dice.random_bool(0.5) { Fate::DeadBefore } else { Fate::DeadAfter }
+                if !self.is_mortal {
+                    Fate::Unanswered
+                } else if state.dice.random_bool(0.5) {
+                    Fate::DeadBefore
+                } else {
+                    Fate::DeadAfter
+                }
             } else if state.strikes(lost) {
                 if state.dice.random_bool(0.7) { Fate::Unanswered } else { Fate::Undelivered }
             } else {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use alloy::primitives::Address;
 use rand::Rng as _;
 use shared::clock::Clock;
 use shared::store::{Durability, Lane, Store};
@@ -117,7 +116,7 @@ fn context(
     who: usize,
     clock: &Arc<AtomicI64>,
 ) -> (Context, watch::Sender<Option<worker::chain::Head>>) {
-    let node = Node { world: fleet.world.clone(), who };
+    let node = Node { world: fleet.world.clone(), who, is_mortal: true };
     let boot: Arc<str> = format!("{:032x}", fleet.boots.fetch_add(1, Ordering::Relaxed)).into();
     let (heads_out, heads) = watch::channel(None);
     let dice = fleet.world.state().dice.random();
@@ -147,9 +146,4 @@ pub(super) fn store(node: Node, next_id: &Arc<AtomicU64>) -> Store {
 /// The one lane.
 pub(super) fn lane() -> Lane {
     "main".parse().unwrap_or_else(|error| panic!("the lane's name is refused: {error}"))
-}
-
-/// Who signs, whoever leads.
-pub(super) fn signer_address(fleet: &Fleet) -> Address {
-    fleet.key.address()
 }

@@ -8,9 +8,8 @@ use shared::env::Env;
 use shared::money::CommissionRules;
 use worker::config::Config;
 
-pub const CHAIN_ID: u64 = 31_337;
-pub const REGISTRY: Address = address!("5FbDB2315678afecb367f032d93F642f64180aa3");
-pub const PAYOUT: Address = address!("e7f1725E7734CE288F8367e1Bb143E90bb3F0512");
+/// The signer's account, whoever leads.
+pub const SIGNER: Address = address!("70997970C51812dc3A010C7d01b50e0d17dc79C8");
 /// How deep is final.
 pub const CONFIRMATIONS: u64 = 3;
 pub const BLOCK: Duration = Duration::from_millis(1_000);
@@ -27,8 +26,8 @@ pub fn config() -> Config {
             "REDIS_URL" => "redis://simulated/",
             "ETH_RPC_HTTPS" => "http://simulated/",
             "CHAIN_ID" => "31337",
-            "AFFILIATE_REGISTRY_ADDRESS" => "0x5FbDB2315678afecb367f032d93F642f64180aa3",
-            "AFFILIATE_PAYOUT_ADDRESS" => "0xe7f1725E7734CE288F8367e1Bb143E90bb3F0512",
+            "AFFILIATE_REGISTRY_ADDRESS" => "0x00000000000000000000000000000000000000a1",
+            "AFFILIATE_PAYOUT_ADDRESS" => "0x00000000000000000000000000000000000000a2",
             "RELAYER_PRIVATE_KEY" => "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d",
             "CONFIRMATIONS" => "3",
             "LEASE_TTL_MS" => "2000",

@@ -7,11 +7,12 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use redis::{RedisResult, Value};
-use shared::ids::Hash32;
+use shared::ids::Wallet;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::ghosts::Ghosts;
+use super::settings::SIGNER;
 use super::weather::Rates;
 use crate::chain::{SimChain, View};
 use crate::redis::SimRedis;
@@ -41,8 +42,10 @@ pub(super) struct State {
     pub(super) faults: u64,
     /// How often Redis was a new process.
     pub(super) runs: u64,
-    /// Hashes of transactions that were ever in the journal.
-    pub(super) journaled: BTreeSet<Hash32>,
+    /// Redis once knew more than it did later: what was answered before binds nobody.
+    pub(super) memory_was_lost: bool,
+    /// Who can never be paid.
+    pub(super) blocklisted: BTreeSet<Wallet>,
 }
 
 /// One process's ways to Redis and to the chain.
@@ -65,10 +68,11 @@ impl World {
                 rates: Rates::NONE,
                 redis_down: false,
                 ways: (0..processes).map(|_| way()).collect(),
-                ghosts: Ghosts::default(),
+                ghosts: Ghosts::watching(SIGNER),
                 faults: 0,
                 runs: 0,
-                journaled: BTreeSet::new(),
+                memory_was_lost: false,
+                blocklisted: BTreeSet::new(),
             }),
             written: Notify::new(),
             began: Instant::now(),
