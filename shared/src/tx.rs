@@ -82,7 +82,7 @@ pub struct TxRecord {
 }
 
 /// Where a transaction was seen in the canonical chain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Inclusion {
     pub hash: Hash32,
     pub block: BlockNumber,

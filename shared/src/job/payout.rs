@@ -4,7 +4,7 @@ use crate::ids::{ExternalId, PaymentId, Source, Wallet};
 use crate::money::Commission;
 
 /// Pay `referrer` the commission on one payment of `child`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Payout {
     pub payment_id: PaymentId,
     pub source: Source,
