@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Why an attempt, or the whole job, failed. Stored with the job and shown to operators as it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Failure {
     pub class: FailureClass,
     /// What happened, with the values decoded from the chain.

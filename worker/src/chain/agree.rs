@@ -11,14 +11,14 @@ use shared::ids::{BlockNumber, Nonce};
 use super::ChainEvent;
 
 /// An answer and the endpoint that gave it (host and port).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Said<T> {
     pub endpoint: Arc<str>,
     pub answer: T,
 }
 
 /// The answers of two endpoints, in the order of the configuration, or of the one that had one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Answers<T> {
     /// Of the only endpoint that is configured.
     Only(Said<T>),
@@ -72,7 +72,7 @@ pub fn pair<'a, T: PartialEq + 'a>(answers: impl IntoIterator<Item = &'a T>) -> 
 }
 
 /// The account nonce as several endpoints see it at this moment, which need not be the same block for all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct NonceRange {
     /// Below it, all say, every nonce is consumed.
     pub lowest: Nonce,
@@ -91,7 +91,7 @@ impl NonceRange {
 }
 
 /// An account's nonces as one endpoint sees them at this moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AccountNonces {
     /// Its newest block, looked at before the nonces.
     pub head: BlockNumber,

@@ -43,7 +43,7 @@ pub(super) async fn to_all(pool: &Pool, raw: &Bytes) -> Option<Result<SendOutcom
 }
 
 /// The answer that counts: acceptance, then what tells most, then whatever was said; silence only when all are silent.
-fn best_answer(answers: Vec<Result<SendOutcome, ChainError>>) -> Option<Result<SendOutcome, ChainError>> {
+pub fn best_answer(answers: Vec<Result<SendOutcome, ChainError>>) -> Option<Result<SendOutcome, ChainError>> {
     answers.into_iter().min_by_key(|answer| match answer {
         Ok(SendOutcome::Accepted) => 0,
         Ok(SendOutcome::AlreadyKnown) => 1,

@@ -16,9 +16,9 @@ use super::{ChainError, SendOutcome};
 
 /// A call that the EVM undid, with whatever data came back.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Revert {
-    pub(super) data: Bytes,
-    pub(super) message: String,
+pub struct Revert {
+    pub data: Bytes,
+    pub message: String,
 }
 
 /// What kind of answer an error is, before it has an endpoint and a method.

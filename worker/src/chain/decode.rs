@@ -15,12 +15,12 @@ use super::classify::Revert;
 use super::{Gate, Verdict};
 
 /// Where the contracts live. Immutable on-chain, so read once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Contracts {
-    pub(super) registry: Address,
-    pub(super) payout: Address,
-    pub(super) usdc: Address,
-    pub(super) sge: Address,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Contracts {
+    pub registry: Address,
+    pub payout: Address,
+    pub usdc: Address,
+    pub sge: Address,
 }
 
 /// Which of the two tokens.
@@ -66,7 +66,7 @@ impl Contracts {
     }
 }
 
-pub(super) fn fails(class: FailureClass, reason: impl Into<String>) -> Verdict {
+pub fn fails(class: FailureClass, reason: impl Into<String>) -> Verdict {
     Verdict::Fails(Failure::new(class, reason))
 }
 
@@ -87,7 +87,7 @@ pub(super) fn above_cap(token: Token, amount: impl ToString, cap: U256) -> Verdi
 }
 
 /// Why a call of one of the contracts reverted. `recipient`: who was to be paid, where that is known.
-pub(super) fn call_revert(
+pub fn call_revert(
     revert: &Revert,
     to: Address,
     contracts: &Contracts,
@@ -188,7 +188,7 @@ pub(super) fn payout_revert(
     })
 }
 
-pub(super) fn wrong_referrer(recorded: Option<Address>) -> Verdict {
+pub fn wrong_referrer(recorded: Option<Address>) -> Verdict {
     let recorded = recorded.map_or_else(|| "another wallet".to_owned(), |recorded| recorded.to_string());
     fails(FailureClass::InvalidReferrer, format!("the registry names {recorded} as the referrer"))
 }
@@ -253,7 +253,7 @@ fn refused_in_words(text: &str, token: Token) -> Verdict {
 }
 
 /// A `PayoutFailed` event: outcome and reason as the contract reported them. `None`: not an outcome of ours.
-pub(super) fn payout_failed(outcome: u8, reason: &Bytes, contracts: &Contracts) -> Option<Verdict> {
+pub fn payout_failed(outcome: u8, reason: &Bytes, contracts: &Contracts) -> Option<Verdict> {
     match PayoutOutcome::try_from(outcome).ok()? {
         PayoutOutcome::Paid | PayoutOutcome::__Invalid => None,
         PayoutOutcome::TransferFailed => Some(transfer_refused(reason, None, contracts, None)),
@@ -267,7 +267,7 @@ pub(super) fn payout_failed(outcome: u8, reason: &Bytes, contracts: &Contracts) 
 
 /// One outcome of a registration. `recorded`: the referrer in the registry, where it was read. `None`: not an outcome
 /// of ours.
-pub(super) fn registration(outcome: RegistrationOutcome, recorded: Option<Address>) -> Option<Verdict> {
+pub fn registration(outcome: RegistrationOutcome, recorded: Option<Address>) -> Option<Verdict> {
     use RegistrationOutcome as Outcome;
     Some(match outcome {
         Outcome::Registered => Verdict::Fine,
@@ -281,7 +281,7 @@ pub(super) fn registration(outcome: RegistrationOutcome, recorded: Option<Addres
 }
 
 /// Whether the whole call may have failed only for want of gas, so that fewer items might pass.
-pub(super) fn wants_fewer_items(revert: &Revert) -> bool {
+pub fn wants_fewer_items(revert: &Revert) -> bool {
     revert.data.is_empty() || IAffiliatePayout::InsufficientGas::abi_decode(&revert.data).is_ok()
 }
 

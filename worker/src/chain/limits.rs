@@ -23,7 +23,8 @@ impl<T: Ord> TokenRoom<T> {
 impl Conditions {
     /// Of what two endpoints say about one block, which should be the same, the more permissive in each field: the contract
     /// enforces its limits anyway, and a limit that is not there would keep the lane closed.
-    pub(super) fn kinder(self, other: Self) -> Self {
+    #[must_use]
+    pub fn kinder(self, other: Self) -> Self {
         Self {
             registry_paused: self.registry_paused && other.registry_paused,
             payout_paused: self.payout_paused && other.payout_paused,
@@ -36,7 +37,7 @@ impl Conditions {
 
 /// What is left of both tokens while a batch goes on.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Budget {
+pub struct Budget {
     usdc: Room,
     sge: Room,
 }
@@ -75,7 +76,7 @@ impl Room {
 }
 
 impl Budget {
-    pub(super) fn new(conditions: &Conditions) -> Self {
+    pub fn new(conditions: &Conditions) -> Self {
         fn room<T: Copy>(token: Token, room: &TokenRoom<T>, units: fn(T) -> u128) -> Room {
             Room {
                 token,
@@ -92,13 +93,13 @@ impl Budget {
     }
 
     /// An item before was paid.
-    pub(super) fn spend(&mut self, item: &Payout) {
+    pub fn spend(&mut self, item: &Payout) {
         self.usdc.spend(item.commission.usdc.base_units());
         self.sge.spend(item.commission.sge.base_units());
     }
 
     /// The limit that stops `item`, in the contract's order. `None`: none does, so somebody else's rule did.
-    pub(super) fn stops(&self, item: &Payout) -> Option<Verdict> {
+    pub fn stops(&self, item: &Payout) -> Option<Verdict> {
         let both =
             [(self.usdc, item.commission.usdc.base_units()), (self.sge, item.commission.sge.base_units())];
         let over = |bound: fn(&Room) -> u128| both.iter().find(move |(room, amount)| *amount > bound(room));

@@ -37,6 +37,20 @@ use shared::job::{Payout, Register};
 use shared::money::{Sge, Usdc};
 use shared::tx::Inclusion;
 
+/// The pure rules behind the answers, for a chain in memory: what a revert means, which limit stopped an item, what several
+/// answers come to.
+pub mod rules {
+    pub use super::broadcast::best_answer;
+    pub use super::classify::Revert;
+    pub use super::decode::{
+        Contracts, call_revert, fails, payout_failed, registration, wants_fewer_items, wrong_referrer,
+    };
+    pub use super::limits::Budget;
+    pub use super::reader::kinder;
+    pub use super::simulate::unexplained;
+    pub use super::waves::{registration_keys, waves};
+}
+
 /// Blocks per question about events, of whoever walks through all of them.
 pub const EVENT_SPAN: u64 = 10_000;
 
@@ -54,7 +68,7 @@ pub struct Head {
 }
 
 /// What a simulated item would come to. `reason` is decoded for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Verdict {
     /// Would succeed.
     Fine,
@@ -110,7 +124,7 @@ pub struct Conditions {
 }
 
 /// How a node answered a broadcast. Closed: what to do about each is decided in `signer/send.rs`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum SendOutcome {
     Accepted,
     /// The node holds these very bytes already.
@@ -132,7 +146,7 @@ pub enum SendOutcome {
 }
 
 /// Something that the contracts recorded, found in their event logs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ChainEvent {
     pub block: BlockNumber,
     pub tx_hash: Hash32,
@@ -140,7 +154,7 @@ pub struct ChainEvent {
     pub kind: ChainEventKind,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ChainEventKind {
     Registered {
         child: Wallet,
@@ -166,7 +180,7 @@ pub enum ChainEventKind {
 }
 
 /// What became of a broadcast transaction, as one node sees it now.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ReceiptView {
     pub inclusion: Inclusion,
     /// The block's hash: the receipt proves something only while that is canonical.
@@ -181,7 +195,7 @@ pub struct ReceiptView {
 }
 
 /// Why a question to a node got no usable answer.
-#[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
+#[derive(Debug, thiserror::Error, Clone, PartialEq, Eq, Hash)]
 pub enum ChainError {
     #[error("the node at {endpoint} did not answer {method} within its deadline")]
     Timeout { endpoint: String, method: &'static str },

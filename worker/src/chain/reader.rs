@@ -191,7 +191,7 @@ impl AlloyChain {
 
 /// Of two endpoints' verdicts on one item at one block, which should be the same: the one that does the job less harm. A
 /// wrong "fine" costs gas and is caught by the contract; a wrong refusal would end or park a good job.
-pub(super) fn kinder(one: Verdict, other: Verdict) -> Verdict {
+pub fn kinder(one: Verdict, other: Verdict) -> Verdict {
     let harm = |verdict: &Verdict| match verdict {
         Verdict::Fine => 0,
         Verdict::AlreadyDone => 1,

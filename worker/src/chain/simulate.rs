@@ -250,7 +250,7 @@ fn whole<O>(outcomes: Vec<O>, asked: usize, known: impl Fn(&O) -> bool) -> Resul
 
 /// An outcome that the limits, read beside it, do not explain. Windows and funds move with every block: the two answers are
 /// of two moments, and the job is asked about again.
-fn unexplained(outcome: PayoutOutcome) -> Verdict {
+pub fn unexplained(outcome: PayoutOutcome) -> Verdict {
     if matches!(outcome, PayoutOutcome::WindowExhausted | PayoutOutcome::FundsLow) {
         return Verdict::OutOfTime;
     }

@@ -7,7 +7,7 @@ use alloy::primitives::{B256, keccak256};
 use shared::job::Register;
 
 /// What two registrations must not share inside one call: the child, and the pair in either order.
-pub(super) fn registration_keys(item: &Register) -> Vec<B256> {
+pub fn registration_keys(item: &Register) -> Vec<B256> {
     let (child, referrer) = (item.child.address(), item.referrer.address());
     let pair = if child < referrer { (child, referrer) } else { (referrer, child) };
     let mut both = [0u8; 40];
@@ -17,7 +17,7 @@ pub(super) fn registration_keys(item: &Register) -> Vec<B256> {
 }
 
 /// Splits items into waves, in order, so that no two items of a wave share a key.
-pub(super) fn waves<K: Hash + Eq>(keys: impl Iterator<Item = Vec<K>>) -> Vec<Vec<usize>> {
+pub fn waves<K: Hash + Eq>(keys: impl Iterator<Item = Vec<K>>) -> Vec<Vec<usize>> {
     let mut next_free: HashMap<K, usize> = HashMap::new();
     let mut waves: Vec<Vec<usize>> = Vec::new();
     for (index, keys) in keys.enumerate() {

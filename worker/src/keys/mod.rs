@@ -42,6 +42,10 @@ pub enum KeyError {
 pub trait SignerKey: Send + Sync + 'static {
     fn address(&self) -> Address;
     async fn sign_transaction(&self, tx: &TxEip1559) -> Result<Signature, KeyError>;
+    /// Whether `signature` is by this key's account. Only a key of an account on no real chain may decide otherwise.
+    fn has_signed(&self, tx: &TxEip1559, signature: &Signature) -> bool {
+        signature.recover_address_from_prehash(&tx.signature_hash()).ok() == Some(self.address())
+    }
 }
 
 /// A transaction to sign: every field explicit, nothing is filled in.
@@ -78,9 +82,8 @@ pub async fn sign_eip1559(key: &dyn SignerKey, unsigned: Unsigned) -> Result<Sig
     };
     let signature = key.sign_transaction(&tx).await?;
     // A remote backend may answer with another key's signature, or with a wrong parity.
-    let expected = key.address();
-    if signature.recover_address_from_prehash(&tx.signature_hash()).ok() != Some(expected) {
-        return Err(KeyError::WrongSigner { expected });
+    if !key.has_signed(&tx, &signature) {
+        return Err(KeyError::WrongSigner { expected: key.address() });
     }
     let signed = tx.into_signed(signature);
     Ok(SignedTransaction { raw: signed.encoded_2718().into(), hash: (*signed.hash()).into() })
