@@ -70,10 +70,19 @@ fn main() -> ExitCode {
         }
     });
     let totals = totals.into_inner().unwrap_or_else(PoisonError::into_inner);
-    println!("{} paid, {} registered, {} failed for good reason, {} cancelled, {} writes of zombies refused, {:.0} s",
-        totals.paid, totals.registered, totals.failed, totals.cancelled, totals.zombie_writes, began.elapsed().as_secs_f64());
-    println!("{} seeds from {}, {} jobs, {} faults: {} violations",
-        totals.seeds, run.seed, totals.jobs, totals.faults, totals.violations);
+    println!(
+        "{} paid, {} registered, {} failed for good reason, {} cancelled, {} writes of zombies refused, {:.0} s",
+        totals.paid,
+        totals.registered,
+        totals.failed,
+        totals.cancelled,
+        totals.zombie_writes,
+        began.elapsed().as_secs_f64()
+    );
+    println!(
+        "{} seeds from {}, {} jobs, {} faults: {} violations",
+        totals.seeds, run.seed, totals.jobs, totals.faults, totals.violations
+    );
     if totals.violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

@@ -122,9 +122,8 @@ impl Ghosts {
 fn journaled(redis: &mut SimRedis, now: u64, signer: Address, nonce: u64) -> BTreeSet<Hash32> {
     let record = ask(redis, now, &["HGETALL", &key(&format!("tx:{signer:#x}:{nonce}"))]);
     let Value::Array(fields) = record else { return BTreeSet::new() };
-    let fields = fields.chunks_exact(2).filter(|pair| {
-        text(&pair[0]).is_some_and(|field| field.starts_with("hash:"))
-    });
+    let fields =
+        fields.chunks_exact(2).filter(|pair| text(&pair[0]).is_some_and(|field| field.starts_with("hash:")));
     fields.filter_map(|pair| text(&pair[1])?.parse().ok()).collect()
 }
 

@@ -106,7 +106,9 @@ impl Stage {
     }
 
     /// Redis is another process that knows less.
-    async fn lose(&self, data: SimRedis) {
+    async fn lose(&self, mut data: SimRedis) {
+        // What it knew was written; whether it was full then is no knowledge.
+        data.set_full(false);
         {
             let mut state = self.world.state();
             let state = &mut *state;
@@ -149,8 +151,12 @@ impl Stage {
                 self.act_for(Action::Withdraw { coin, to, amount }, lasts, back).await;
             }
             Gust::NoWindow { lasts } => {
-                let window = |limit: u128| Action::SetWindow { coin: Coin::Usdc, limit: U256::from(limit), seconds: 3_600 };
-                self.act_for(window(1), lasts, window(1_000_000 * USDC)).await;
+                let window = |limit: u128| Action::SetWindow {
+                    coin: Coin::Usdc,
+                    limit: U256::from(limit),
+                    seconds: 3_600,
+                };
+                self.act_for(window(60 * USDC), lasts, window(1_000_000 * USDC)).await;
             }
             Gust::NoGasMoney { lasts } => {
                 let balance = |wei: u128| Action::SetBalance { account: SIGNER, wei: U256::from(wei) };
@@ -170,6 +176,19 @@ impl Stage {
         self.world.state().chain.act(action);
         sleep(lasts).await;
         self.world.state().chain.act(back);
+    }
+
+    /// The owner makes everything right that a reorganisation may have undone.
+    pub(super) fn make_good(&self) {
+        let chain = &mut self.world.state().chain;
+        let payout = chain.state().contracts.payout;
+        let (coin, amount) = (Coin::Usdc, U256::from(1_000_000 * USDC));
+        chain.act(Action::Unpause(Contract::Registry));
+        chain.act(Action::Unpause(Contract::Payout));
+        chain.act(Action::Mint { coin, to: payout, amount });
+        chain.act(Action::SetWindow { coin, limit: amount, seconds: 3_600 });
+        chain.act(Action::SetBalance { account: SIGNER, wei: U256::from(10_000 * SGE) });
+        chain.set_base_fee(GWEI);
     }
 
     /// Another branch of the same length, and one more.

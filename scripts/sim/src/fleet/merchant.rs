@@ -10,12 +10,23 @@ use shared::ids::{ExternalId, JobId, Source, Wallet};
 use shared::money::Usdc;
 use shared::store::{
     Accepted, Cancelled, Intake, Payment, Refund, RefundOutcome, Refunded, Registered, Registration, Store,
-    StoreError,
 };
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::settings::{HOLD_MS, rules};
+
+/// Delivers again until there is an answer, as every sender of webhooks does.
+macro_rules! until_answered {
+    ($delivery:expr) => {
+        loop {
+            if let Ok(Intake::Open(answer)) = $delivery.await {
+                break answer;
+            }
+            sleep(AGAIN).await;
+        }
+    };
+}
 
 const AGAIN: Duration = Duration::from_millis(400);
 
@@ -64,7 +75,8 @@ fn wallet(kind: u8, n: usize) -> Wallet {
     let mut bytes = [0; 20];
     bytes[0] = kind;
     bytes[19] = u8::try_from(n).unwrap_or(u8::MAX);
-    Wallet::try_from(alloy::primitives::Address::from(bytes)).unwrap_or_else(|_| unreachable!("it is not zero"))
+    Wallet::try_from(alloy::primitives::Address::from(bytes))
+        .unwrap_or_else(|_| unreachable!("it is not zero"))
 }
 
 impl Merchant {
@@ -117,7 +129,7 @@ impl Merchant {
         pause(user.after, at_once).await;
         let registration =
             Registration { child: user.child, referrer: Some(user.referrer), actor: "shop".to_owned() };
-        let registered = until_answered(async || self.store.register(&registration).await).await;
+        let registered = until_answered!(self.store.register(&registration));
         self.book().users[n].job = match registered {
             Registered::Accepted { job } | Registered::Known { job: Some(job), .. } => Some(job),
             _ => None,
@@ -158,8 +170,7 @@ impl Merchant {
             currency: "USDC".to_owned(),
         };
         let rules = rules();
-        let accepted =
-            until_answered(async || self.store.accept_payment(&payment, &rules, HOLD_MS).await).await;
+        let accepted = until_answered!(self.store.accept_payment(&payment, &rules, HOLD_MS));
         if let Accepted::Decided { job: Some(job), .. } = accepted {
             self.book().sales[n].job = Some(job);
         }
@@ -174,7 +185,7 @@ impl Merchant {
             amount,
             currency: "USDC".to_owned(),
         };
-        let refunded = until_answered(async || self.store.refund(&refund).await).await;
+        let refunded = until_answered!(self.store.refund(&refund));
         if let Refunded::Applied { outcome: RefundOutcome::Cancelled, .. } = refunded {
             self.book().sales[n].is_cancelled = true;
         }
@@ -205,16 +216,6 @@ impl Merchant {
 async fn pause(duration: Duration, at_once: bool) {
     if !at_once {
         sleep(duration).await;
-    }
-}
-
-/// Delivers again until there is an answer, as every sender of webhooks does.
-async fn until_answered<T>(deliver: impl AsyncFn() -> Result<Intake<T>, StoreError>) -> T {
-    loop {
-        if let Ok(Intake::Open(answer)) = deliver().await {
-            return answer;
-        }
-        sleep(AGAIN).await;
     }
 }
 

@@ -70,7 +70,14 @@ pub struct Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "seed {}: {:?}, {} faults, {:.1} s", self.seed, self.sums, self.faults, self.lasted.as_secs_f64())?;
+        writeln!(
+            f,
+            "seed {}: {:?}, {} faults, {:.1} s",
+            self.seed,
+            self.sums,
+            self.faults,
+            self.lasted.as_secs_f64()
+        )?;
         for line in &self.storm {
             writeln!(f, "  {line}")?;
         }
@@ -115,7 +122,8 @@ async fn simulate(seed: u64, size: Size) -> Report {
     world.state().rates = storm.rates;
     let mut tasks = JoinSet::new();
     let relayers = (0..size.relayers).map(|who| Relayer::start(&fleet, who, &mut tasks)).collect();
-    let stage = Stage { world: world.clone(), relayers: Arc::new(Mutex::new(relayers)), past: Arc::default() };
+    let stage =
+        Stage { world: world.clone(), relayers: Arc::new(Mutex::new(relayers)), past: Arc::default() };
     tasks.spawn(stage.clone().mine());
     tasks.spawn(stage.clone().remember());
     let merchant = Merchant::draw(store, &mut dice, size.jobs);
@@ -129,6 +137,7 @@ async fn simulate(seed: u64, size: Size) -> Report {
     sleep(STORM).await;
     world.state().rates = Rates::NONE;
     while gusts.join_next().await.is_some() {}
+    stage.make_good();
     let is_over = calm(&world, &merchant, business).await;
     let sums = match is_over {
         true => audit::settle_up(&world, &merchant).await,

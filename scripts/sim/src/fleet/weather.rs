@@ -22,8 +22,7 @@ pub(super) struct Rates {
 }
 
 impl Rates {
-    pub(super) const NONE: Self =
-        Self { redis_lost: 0.0, chain_lost: 0.0, late: 0.0, crash: 0.0, stop: 0.0 };
+    pub(super) const NONE: Self = Self { redis_lost: 0.0, chain_lost: 0.0, late: 0.0, crash: 0.0, stop: 0.0 };
 
     /// Each kind is in three of four storms, at its own rate.
     fn draw(dice: &mut StdRng) -> Self {
@@ -41,25 +40,60 @@ impl Rates {
 /// One thing that goes wrong, for a while where it has a duration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Gust {
-    Kill { who: usize },
+    Kill {
+        who: usize,
+    },
     /// `suspended`: the machine's clock stands still as well.
-    Freeze { who: usize, lasts: Duration, suspended: bool },
-    CutRedis { who: usize, lasts: Duration },
+    Freeze {
+        who: usize,
+        lasts: Duration,
+        suspended: bool,
+    },
+    CutRedis {
+        who: usize,
+        lasts: Duration,
+    },
     /// The process sees the chain through bad endpoints; `kind` says how bad.
-    BadView { who: usize, lasts: Duration, kind: u8 },
-    RedisDown { lasts: Duration },
+    BadView {
+        who: usize,
+        lasts: Duration,
+        kind: u8,
+    },
+    RedisDown {
+        lasts: Duration,
+    },
     /// Redis comes back with what it knew so long ago.
-    Rollback { by: Duration },
+    Rollback {
+        by: Duration,
+    },
     Emptied,
-    Full { lasts: Duration },
-    Reorg { depth: u64, txs_are_lost: bool },
+    Full {
+        lasts: Duration,
+    },
+    Reorg {
+        depth: u64,
+        txs_are_lost: bool,
+    },
     Evict,
-    BaseFee { lasts: Duration },
-    Paused { lasts: Duration, registry: bool },
-    NoFloat { lasts: Duration },
-    NoWindow { lasts: Duration },
-    NoGasMoney { lasts: Duration },
-    Blocklist { referrer: usize },
+    BaseFee {
+        lasts: Duration,
+    },
+    Paused {
+        lasts: Duration,
+        registry: bool,
+    },
+    NoFloat {
+        lasts: Duration,
+    },
+    NoWindow {
+        lasts: Duration,
+    },
+    NoGasMoney {
+        lasts: Duration,
+    },
+    Blocklist {
+        referrer: usize,
+    },
     /// Somebody else signs with our key.
     Stranger,
 }
@@ -79,7 +113,8 @@ impl Storm {
     pub(super) fn draw(dice: &mut StdRng, relayers: usize) -> Self {
         let rates = Rates::draw(dice);
         let count = dice.random_range(5..=14);
-        let mut gusts: Vec<_> = (0..count).map(|_| (moment(dice, 500, 18_000), gust(dice, relayers))).collect();
+        let mut gusts: Vec<_> =
+            (0..count).map(|_| (moment(dice, 500, 18_000), gust(dice, relayers))).collect();
         gusts.sort_by_key(|(at, _)| *at);
         Self { rates, gusts }
     }
