@@ -1,6 +1,10 @@
 //! Time, injected. Decisions take instants as arguments; only shells hold a clock.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
 
 /// A point of the monotonic clock, in milliseconds since the process started counting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,19 +34,29 @@ impl Monotonic {
     }
 }
 
-/// The machine's clocks.
-#[derive(Debug, Clone, Copy)]
+/// The machine's clocks. Cheap to clone.
+#[derive(Debug, Clone)]
 pub struct Clock {
     start: Instant,
+    /// In milliseconds: what a simulation makes the monotonic clock differ by.
+    shift: Option<Arc<AtomicI64>>,
 }
 
 impl Clock {
     pub fn start() -> Self {
-        Self { start: Instant::now() }
+        Self { start: Instant::now(), shift: None }
+    }
+
+    /// A clock whose monotonic time is off by `shift` milliseconds: a machine that was suspended, or a checker that makes all
+    /// time itself. Whoever changes `shift` keeps it from running backwards.
+    pub fn shifted(shift: Arc<AtomicI64>) -> Self {
+        Self { start: Instant::now(), shift: Some(shift) }
     }
 
     pub fn monotonic(&self) -> Monotonic {
-        Monotonic(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX))
+        let elapsed = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let shift = self.shift.as_ref().map_or(0, |shift| shift.load(Ordering::Relaxed));
+        Monotonic(elapsed.saturating_add_signed(shift))
     }
 
     /// Seconds since 1970 by the wall clock; for signatures of others and for logs, never for leases.

@@ -164,6 +164,11 @@ impl JobId {
     pub fn generate() -> Self {
         Self(ulid::Ulid::new())
     }
+
+    /// The id with the number `number`, for simulations that give the same ids each time.
+    pub const fn numbered(number: u64) -> Self {
+        Self(ulid::Ulid(number as u128))
+    }
 }
 
 impl FromStr for JobId {

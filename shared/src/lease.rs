@@ -34,7 +34,7 @@ impl LeaseTiming {
 }
 
 /// A term of leadership.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Term {
     pub fence: FencingTerm,
     pub trusted_until: Monotonic,
@@ -47,7 +47,7 @@ impl Term {
 }
 
 /// Whose turn it is, as far as this process knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LeaseState {
     Follower,
     Leader(Term),

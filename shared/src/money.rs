@@ -201,7 +201,7 @@ impl FromStr for SgeRate {
 }
 
 /// What a payout consists of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
 pub struct Commission {
     pub usdc: Usdc,
     pub sge: Sge,

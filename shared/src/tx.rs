@@ -7,7 +7,7 @@ use crate::ids::{BlockNumber, Epoch, FencingTerm, Hash32, JobId, Nonce};
 use crate::tx_state::TxState;
 
 /// What a nonce is spent on. Fixed for ever once journaled (G3).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Intent {
     pub kind: IntentKind,
     pub to: Address,
@@ -17,7 +17,7 @@ pub struct Intent {
 }
 
 /// A job held by a nonce, at the claim epoch at which it was checked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Held {
     pub job: JobId,
     pub epoch: Epoch,
@@ -43,14 +43,14 @@ impl IntentKind {
 }
 
 /// EIP-1559 fees in wei per gas.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Fees {
     pub max_fee: u128,
     pub max_priority_fee: u128,
 }
 
 /// One signed transaction for a nonce. Journaled before it is broadcast (G4).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Attempt {
     pub hash: Hash32,
     /// The signed, EIP-2718 encoded transaction: what is broadcast, byte for byte.
@@ -70,7 +70,7 @@ pub struct Attempt {
 }
 
 /// A nonce and all that was ever signed for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TxRecord {
     pub nonce: Nonce,
     pub intent: Intent,
@@ -82,7 +82,7 @@ pub struct TxRecord {
 }
 
 /// Where a transaction was seen in the canonical chain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Inclusion {
     pub hash: Hash32,
     pub block: BlockNumber,

@@ -1,8 +1,10 @@
 //! What every part of a relayer shares.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use alloy::primitives::Address;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 use shared::clock::Clock;
 use shared::ids::FencingTerm;
 use shared::store::Store;
@@ -29,6 +31,7 @@ pub struct Context {
     pub silent: Arc<Notify>,
     pub metrics: Arc<Metrics>,
     pub clock: Clock,
+    pub dice: Dice,
     /// `<host>-<pid>-<uuid>`, new at each boot: no other process ever has it.
     pub worker: Arc<str>,
     /// The uuid alone: the holder's part of the lease.
@@ -53,8 +56,28 @@ impl Context {
     /// Waits, but not past shutdown; `false` when that came first.
     pub async fn pause(&self, duration: std::time::Duration) -> bool {
         tokio::select! {
-            () = tokio::time::sleep(duration) => true,
+            biased;
             () = self.shutdown.cancelled() => false,
+            () = tokio::time::sleep(duration) => true,
         }
+    }
+}
+
+/// Chance, injected: a simulation that begins with the same seed goes the same way. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Dice(Arc<Mutex<StdRng>>);
+
+impl Dice {
+    pub fn of_the_system() -> Self {
+        Self(Arc::new(Mutex::new(StdRng::from_os_rng())))
+    }
+
+    pub fn seeded(seed: u64) -> Self {
+        Self(Arc::new(Mutex::new(StdRng::seed_from_u64(seed))))
+    }
+
+    /// Uniform in `0.0..1.0`.
+    pub fn roll(&self) -> f64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).random()
     }
 }

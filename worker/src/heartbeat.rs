@@ -34,9 +34,10 @@ pub async fn run(ctx: Context) {
             tracing::warn!(%error, "the heartbeat was not taken");
         }
         tokio::select! {
-            () = tokio::time::sleep(HEARTBEAT_EVERY) => {}
-            _ = leading.changed() => {}
+            biased;
             () = ctx.shutdown.cancelled() => {}
+            _ = leading.changed() => {}
+            () = tokio::time::sleep(HEARTBEAT_EVERY) => {}
         }
     }
     // Past the bound the process is about to be killed, and its record goes by itself.

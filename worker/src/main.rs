@@ -15,7 +15,7 @@ use worker::chain::Chain;
 use worker::chain::alloy::AlloyChain;
 use worker::commands::{EXIT_CONFIG, EXIT_UNAVAILABLE, connect, max_loss, migrate, refuse};
 use worker::config::Config;
-use worker::context::Context;
+use worker::context::{Context, Dice};
 use worker::keys::SignerKey;
 use worker::metrics::Metrics;
 use worker::{build, consumer, doctor, heartbeat, movers, preflight, reconcile, serve, signer};
@@ -117,6 +117,7 @@ async fn run(
         silent: Arc::default(),
         metrics: metrics.clone(),
         clock: Clock::start(),
+        dice: Dice::of_the_system(),
         worker,
         boot,
         shutdown: tasks.shutdown(),

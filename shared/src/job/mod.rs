@@ -15,7 +15,7 @@ use crate::ids::{JobId, Nonce};
 use crate::job_state::JobState;
 
 /// The work itself, as stored in the job's `payload` field.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Payload {
     Register(Register),

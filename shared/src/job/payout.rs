@@ -4,7 +4,7 @@ use crate::ids::{ExternalId, PaymentId, Source, Wallet};
 use crate::money::Commission;
 
 /// Pay `referrer` the commission on one payment of `child`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Payout {
     pub payment_id: PaymentId,
     pub source: Source,
@@ -20,7 +20,7 @@ impl Payout {
 }
 
 /// How a referrer is paid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PayoutMode {
     /// The whole commission in USDC.

@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::Wallet;
 
 /// Record on-chain that `child` was brought by `referrer`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Register {
     pub child: Wallet,
     pub referrer: Wallet,

@@ -11,7 +11,7 @@ use crate::job::{Failure, Job, Payload};
 use crate::job_state::{JobState, Pending, Processing, Stage};
 
 /// What a worker or the leader needs of a job.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub struct Brief {
     pub id: JobId,
     pub epoch: Epoch,

@@ -115,7 +115,7 @@ impl Store {
             }
         };
         let failed = |source| StoreError::Redis { operation: script.name, source };
-        let mut connection = self.hot.clone();
+        let mut connection = self.link.hot();
         let mut pipe = redis::pipe();
         pipe.add_command(script.command(self.keys.prefix(), &args.0)).add_command(wait);
         let (reply, reached): (redis::Value, redis::Value) = match pipe.query_async(&mut connection).await {

@@ -9,11 +9,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
-
 use super::error::StoreError;
 use super::script::{self, Args};
 use super::stream::read_entries;
+use super::wire::Connection;
 use super::{Store, codec};
 use crate::ids::IdError;
 
@@ -155,7 +154,7 @@ impl Store {
 /// Waits for new entries, on a connection of its own.
 pub struct FeedWatch {
     store: Store,
-    connection: MultiplexedConnection,
+    connection: Connection,
     key: String,
     last: String,
 }

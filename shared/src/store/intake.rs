@@ -75,7 +75,7 @@ pub(super) const RACES: usize = 16;
 
 impl Store {
     pub async fn register(&self, registration: &Registration) -> Result<Intake<Registered>, StoreError> {
-        let id = JobId::generate();
+        let id = self.new_id();
         let (referrer, payload) = match registration.referrer {
             None => (String::new(), String::new()),
             Some(referrer) => {
@@ -130,7 +130,7 @@ impl Store {
             for commission in [usdc, hybrid] {
                 args = args.arg(commission.usdc).arg(commission.sge);
             }
-            args = args.arg(JobId::generate()).arg(&payload).arg(hold_ms).arg(refunded);
+            args = args.arg(self.new_id()).arg(&payload).arg(hold_ms).arg(refunded);
             for owed in [owed, owed_hybrid] {
                 args = args.arg(owed.usdc).arg(owed.sge);
             }

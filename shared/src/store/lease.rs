@@ -3,10 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
-
 use super::error::StoreError;
 use super::script::{self, Args};
+use super::wire::Connection;
 use super::{Store, codec};
 use crate::ids::FencingTerm;
 
@@ -68,7 +67,7 @@ impl Store {
     pub async fn lease_remaining(&self) -> Result<Option<Duration>, StoreError> {
         let remaining: i64 = redis::cmd("PTTL")
             .arg(self.keys.lease())
-            .query_async(&mut self.hot.clone())
+            .query_async(&mut self.link.hot())
             .await
             .map_err(|source| StoreError::Redis { operation: "lease remaining", source })?;
         Ok(u64::try_from(remaining).ok().map(Duration::from_millis))
@@ -103,7 +102,7 @@ impl Store {
 
 /// Waits for the lease to change hands, on a connection of its own.
 pub struct LeaseWatch {
-    connection: MultiplexedConnection,
+    connection: Connection,
     key: String,
     last: String,
 }

@@ -33,6 +33,7 @@ mod stats;
 mod stream;
 mod sync;
 mod transactions;
+mod wire;
 
 pub use accounts::{AffiliateView, PaymentView, ReferralView};
 pub use books::{RecordedPayment, RecordedReferral};
@@ -55,27 +56,29 @@ pub use listing::{JobCursor, JobFilter, JobPage};
 pub use recovery::{Chores, MOST_REDELIVERIES, Reclaimed, Swept};
 pub use refunds::{Refund, RefundOutcome, Refunded};
 pub use retention::{Removed, Retention};
-pub use script::{Applied, Refusal};
+pub use script::{Applied, Refusal, scripts};
 pub use server::{Memory, OLDEST_REDIS, ServerView, Settings};
 pub use stats::{StateCount, Stats};
 pub use stream::{Claims, ReadyWatch};
 pub use sync::{Compared, PaidPayment, Replay, SyncState};
 pub use transactions::{TxCursor, TxEnd, TxFilter, TxPage, TxRef, TxView};
+pub use wire::Wire;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use redis::FromRedisValue;
-use redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
 
 use keys::Keys;
 use script::{Args, Script};
+use wire::{Connection, Link};
+
+use crate::ids::JobId;
 
 /// How long a command may take before its connection is given up. Long, because with `appendfsync always` a slow disk
 /// answers late, and a reply given up is a reply lost.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(2);
-/// Connections for reading lists; the hot paths share one long-lived connection instead.
-const POOL_SIZE: usize = 8;
 /// The most jobs that one script touches: Lua's `unpack` ends at 8,000 values, and a long script holds up everybody.
 pub const SLICE: usize = 256;
 /// The schema this program writes.
@@ -84,11 +87,11 @@ const SCHEMA: u64 = 1;
 /// The store of one lane. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
-    client: redis::Client,
-    hot: ConnectionManager,
-    pool: deadpool_redis::Pool,
+    link: Link,
     keys: Keys,
     durability: Durability,
+    /// The number of the next job, where ids are not to be random.
+    next_id: Option<Arc<AtomicU64>>,
 }
 
 impl std::fmt::Debug for Store {
@@ -100,26 +103,25 @@ impl std::fmt::Debug for Store {
 impl Store {
     /// Connects to the Redis at `url`. Nothing is checked or written; see [`Store::check_durability`].
     pub async fn connect(url: &str, lane: &Lane, durability: Durability) -> Result<Self, StoreError> {
-        let failed = |source| StoreError::Redis { operation: "connect", source };
-        let client = redis::Client::open(url).map_err(failed)?;
-        let config = ConnectionManagerConfig::new()
-            .set_response_timeout(Some(RESPONSE_TIMEOUT))
-            .set_connection_timeout(Some(CONNECTION_TIMEOUT))
-            .set_number_of_retries(2)
-            .set_max_delay(Duration::from_millis(500));
-        let hot = client.get_connection_manager_with_config(config).await.map_err(failed)?;
-        let mut pool = deadpool_redis::Config::from_url(url);
-        pool.pool = Some(deadpool_redis::PoolConfig::new(POOL_SIZE));
-        let pool = pool
-            .create_pool(Some(deadpool_redis::Runtime::Tokio1))
-            .map_err(|error| StoreError::Pool { operation: "connect", detail: error.to_string() })?;
-        Ok(Self { client, hot, pool, keys: Keys::new(lane), durability })
+        Ok(Self { link: Link::tcp(url).await?, keys: Keys::new(lane), durability, next_id: None })
+    }
+
+    /// The store behind `wire`, for simulations. Jobs are numbered by `next_id`.
+    pub fn over(wire: Arc<dyn Wire>, lane: &Lane, durability: Durability, next_id: Arc<AtomicU64>) -> Self {
+        Self { link: Link::Wire(wire), keys: Keys::new(lane), durability, next_id: Some(next_id) }
+    }
+
+    fn new_id(&self) -> JobId {
+        match &self.next_id {
+            Some(next) => JobId::numbered(next.fetch_add(1, Ordering::Relaxed)),
+            None => JobId::generate(),
+        }
     }
 
     /// Whether Redis answers.
     pub async fn ping(&self) -> Result<(), StoreError> {
         redis::cmd("PING")
-            .query_async(&mut self.hot.clone())
+            .query_async(&mut self.link.hot())
             .await
             .map_err(|source| StoreError::Redis { operation: "ping", source })
     }
@@ -127,7 +129,7 @@ impl Store {
     /// The Redis clock in unix milliseconds.
     pub async fn now(&self) -> Result<u64, StoreError> {
         let (seconds, micros): (u64, u64) = redis::cmd("TIME")
-            .query_async(&mut self.hot.clone())
+            .query_async(&mut self.link.hot())
             .await
             .map_err(|source| StoreError::Redis { operation: "time", source })?;
         Ok(seconds * 1000 + micros / 1000)
@@ -155,7 +157,7 @@ impl Store {
     }
 
     async fn run<T: FromRedisValue>(&self, script: &Script, args: Args) -> Result<T, StoreError> {
-        script.run(&mut self.hot.clone(), self.keys.prefix(), &args.0).await
+        script.run(&mut self.link.hot(), self.keys.prefix(), &args.0).await
     }
 
     /// Runs a script that only reads, away from the hot paths.
@@ -171,8 +173,10 @@ impl Store {
         operation: &'static str,
         command: &redis::Cmd,
     ) -> Result<T, StoreError> {
-        let mut hot = self.hot.clone();
-        command.query_async(&mut hot).await.map_err(|source| StoreError::Redis { operation, source })
+        command
+            .query_async(&mut self.link.hot())
+            .await
+            .map_err(|source| StoreError::Redis { operation, source })
     }
 
     async fn read<T: FromRedisValue>(
@@ -193,19 +197,11 @@ impl Store {
         pipe.query_async(&mut connection).await.map_err(|source| StoreError::Redis { operation, source })
     }
 
-    async fn pooled(&self, operation: &'static str) -> Result<deadpool_redis::Connection, StoreError> {
-        self.pool.get().await.map_err(|error| StoreError::Pool { operation, detail: error.to_string() })
+    async fn pooled(&self, operation: &'static str) -> Result<Connection, StoreError> {
+        self.link.pooled(operation).await
     }
 
-    /// A connection for blocking reads: its response timeout is off, so nothing else may share it, and each read needs
-    /// a deadline of its own.
-    async fn blocking(&self, operation: &'static str) -> Result<MultiplexedConnection, StoreError> {
-        let config = redis::AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECTION_TIMEOUT))
-            .set_response_timeout(None);
-        self.client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await
-            .map_err(|source| StoreError::Redis { operation, source })
+    async fn blocking(&self, operation: &'static str) -> Result<Connection, StoreError> {
+        self.link.blocking(operation).await
     }
 }

@@ -124,7 +124,7 @@ impl Store {
         let mut command = redis::cmd("SET");
         command.arg(self.keys.turn()).arg(worker).arg("NX").arg("PX").arg(TURN.as_millis() as u64);
         let taken: Option<String> = command
-            .query_async(&mut self.hot.clone())
+            .query_async(&mut self.link.hot())
             .await
             .map_err(|source| StoreError::Redis { operation: "turn", source })?;
         Ok(taken.is_some())

@@ -64,6 +64,11 @@ macro_rules! scripts {
     ($($constant:ident = $name:literal;)*) => {
         $(pub(super) static $constant: LazyLock<Script> =
             LazyLock::new(|| Script::new($name, include_str!(concat!("lua/", $name, ".lua"))));)*
+
+        /// The hash and the name of every script, for whoever reads commands as they travel.
+        pub fn scripts() -> Vec<(&'static str, &'static str)> {
+            vec![$(($constant.sha.as_str(), $name)),*]
+        }
     };
 }
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamId, StreamRangeReply, StreamReadReply};
 
 use super::error::StoreError;
 use super::script::{self, Args};
+use super::wire::Connection;
 use super::{Brief, RESPONSE_TIMEOUT, SLICE, Store, codec};
 use crate::ids::Wallet;
 
@@ -18,7 +18,7 @@ const GRACE: Duration = RESPONSE_TIMEOUT;
 /// A worker's way to new jobs: a blocking reader on a connection of its own.
 pub struct Claims {
     store: Store,
-    connection: MultiplexedConnection,
+    connection: Connection,
     worker: String,
 }
 
@@ -109,7 +109,7 @@ impl Claims {
 
 /// Waits for checked jobs, on a connection of its own.
 pub struct ReadyWatch {
-    connection: MultiplexedConnection,
+    connection: Connection,
     key: String,
     last: String,
 }
@@ -122,7 +122,7 @@ impl ReadyWatch {
 }
 
 pub(super) async fn wait_for_entry(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     key: &str,
     last: &mut String,
     patience: Duration,
@@ -139,7 +139,7 @@ pub(super) async fn wait_for_entry(
 
 /// Waits up to `patience` for entries after `last`.
 pub(super) async fn read_entries(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     key: &str,
     last: &str,
     count: usize,

@@ -68,7 +68,7 @@ impl Store {
             .arg("server")
             .cmd("HGETALL")
             .arg(&key)
-            .query_async(&mut self.hot.clone())
+            .query_async(&mut self.link.hot())
             .await
             .map_err(|source| StoreError::Redis { operation: "sync state", source })?;
         let run_id =

@@ -41,7 +41,7 @@ use shared::tx::Inclusion;
 pub const EVENT_SPAN: u64 = 10_000;
 
 /// A block, as far as decisions need it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Head {
     pub number: BlockNumber,
     pub hash: Hash32,
@@ -87,7 +87,7 @@ pub enum Gate {
 }
 
 /// What the payout contract has left of one token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenRoom<T> {
     /// Own balance, or the treasury's balance under its allowance.
     pub funds: T,
@@ -99,7 +99,7 @@ pub struct TokenRoom<T> {
 }
 
 /// The contracts' conditions at one block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Conditions {
     pub registry_paused: bool,
     pub payout_paused: bool,

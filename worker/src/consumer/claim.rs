@@ -177,7 +177,7 @@ async fn store_verdicts(
     let mut departures = Vec::new();
     let mut closed = Vec::new();
     for (job, verdict) in batch.iter().zip(verdicts) {
-        match verdict::decide(verdict, job.attempts, head.number, &ctx.config.retry, rand::random()) {
+        match verdict::decide(verdict, job.attempts, head.number, &ctx.config.retry, ctx.dice.roll()) {
             Next::Ready => ready.push((job.id, job.epoch)),
             Next::Settled { block } => settled.push(SettledJob { job: job.id, epoch: job.epoch, block }),
             Next::Leaves(exit) => departures.push(departure(job, exit)),

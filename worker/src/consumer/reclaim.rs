@@ -19,6 +19,7 @@ pub async fn run(ctx: Context) {
     let every = (ctx.config.claim_min_idle / 4).clamp(Duration::from_millis(100), MOST_EVERY);
     while !ctx.shutdown.is_cancelled() {
         tokio::select! {
+            biased;
             waited = ctx.pause(every) => if !waited { return },
             () = ctx.silent.notified() => {}
         }

@@ -95,10 +95,10 @@ async fn examine(config: &Config, node: &AlloyChain, signer: Address) -> Report 
     let clock = Clock::start();
     let redis = async {
         let store = ask::connect(config).await;
-        let facts = RedisFacts::of(&store, clock).await;
+        let facts = RedisFacts::of(&store, clock.clone()).await;
         (store, facts)
     };
-    let ((store, redis), chain) = tokio::join!(redis, ChainFacts::ask(config, node, signer, clock));
+    let ((store, redis), chain) = tokio::join!(redis, ChainFacts::ask(config, node, signer, clock.clone()));
     let journal = ask::journal(&store, signer).await;
 
     let wrong_chain = |error: &ChainError| matches!(error, ChainError::WrongChain { .. });

@@ -13,7 +13,7 @@ const LEAST_TIP: u128 = 1_000_000;
 const AGAIN: u128 = 8;
 
 /// Tips as endpoints suggest them, in wei per gas: none of them may be right.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Tips {
     /// For a first attempt: one that suggests too much would make every transaction pay for it.
     low: u128,

@@ -6,7 +6,8 @@ use shared::tx::Inclusion;
 use shared::tx_state::TxState;
 
 use super::fees;
-use super::leader::{Leader, RoundError};
+use super::leader::Leader;
+use super::round_error::RoundError;
 use crate::chain::{ChainEventKind, Gate, Head, NonceRange, ReceiptView};
 use crate::gates;
 

@@ -4,17 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use shared::clock::Monotonic;
-use shared::ids::{BlockNumber, Hash32, JobId, Nonce};
+use shared::ids::{BlockNumber, Hash32, Nonce};
 use shared::job::Payload;
 use shared::money::Commission;
-use shared::store::{Brief, Fence, StoreError};
+use shared::store::{Brief, Fence};
 use shared::tx::TxRecord;
 use tokio::sync::Notify;
 
 use super::fees::Tips;
 use super::lease_keeper::LeaseKeeper;
-use super::sync::SyncError;
-use crate::chain::{ChainError, Conditions, Gate, Head};
+use super::round_error::RoundError;
+use crate::chain::{Conditions, Gate, Head};
 use crate::context::Context;
 use crate::gates;
 
@@ -29,7 +29,7 @@ const WIND_DOWN: Duration = Duration::from_millis(150);
 
 /// Why a term of leadership ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ending {
+pub enum Ending {
     Shutdown,
     /// Another holds the lease, or nobody, or it cannot be trusted any more.
     LeaseLost,
@@ -37,39 +37,17 @@ pub(super) enum Ending {
     ChainAway,
 }
 
-/// Why a round could not be finished. Every round is safe to begin again.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum RoundError {
-    #[error(transparent)]
-    Chain(#[from] ChainError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Sync(#[from] SyncError),
-    #[error("the signing key failed: {0}")]
-    Key(#[from] crate::keys::KeyError),
-    #[error("the lease is not ours any more")]
-    Fenced,
-    /// The journal holds something else than we remember: take over again.
-    #[error("our picture of the journal is outdated: {0}")]
-    Outdated(String),
-    /// The contract says that it was paid, and no node shows the event that says how much.
-    #[error("the payment of job {0} has no event yet")]
-    Unexplained(JobId),
-    /// The nonce is consumed, and no node shows by which transaction.
-    #[error("no node has a receipt for nonce {0} yet")]
-    NoReceipt(Nonce),
-    #[error(transparent)]
-    Unsure(#[from] super::recover::Unsure),
-}
-
-impl RoundError {
-    fn is_of_the_chain(&self) -> bool {
-        matches!(self, Self::Chain(_) | Self::Sync(SyncError::Chain(_)) | Self::Unsure(_))
-    }
+/// What a pass over everything the leader does came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passed {
+    Whole,
+    /// Cut short by an error; to be made again soon.
+    CutShort,
+    Ended(Ending),
 }
 
 /// An open nonce, as the journal holds it, with what only matters while it is open.
+#[derive(Debug, Clone, Hash)]
 pub(super) struct OpenTx {
     pub(super) record: TxRecord,
     pub(super) jobs: Vec<Brief>,
@@ -81,7 +59,7 @@ pub(super) struct OpenTx {
 }
 
 /// What the nodes' answers to the newest attempt ask for.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Hash)]
 pub(super) struct Wants {
     /// Higher fees.
     pub(super) bump: bool,
@@ -109,8 +87,9 @@ impl OpenTx {
     }
 }
 
-/// One term of leadership.
-pub(super) struct Leader {
+/// One term of leadership. It awaits nothing but answers of Redis, of the chain and of the key: whoever drives it decides
+/// when each comes, and a simulation or a checker does so where production has a network.
+pub struct Leader {
     pub(super) ctx: Context,
     pub(super) fence: Fence,
     pub(super) keeper: LeaseKeeper,
@@ -128,12 +107,16 @@ pub(super) struct Leader {
     /// The newest block that was final, and its hash.
     pub(super) last_final: Option<(BlockNumber, Hash32)>,
     /// When the chain last answered, as far as this leader asked.
-    chain_seen: Monotonic,
+    pub(super) chain_seen: Monotonic,
     pub(super) tips: Tips,
+    /// Memory is not, or may not be, what the journal holds.
+    pub(super) must_take_over: bool,
+    /// Since when passes have been failing for want of the chain, without one that did not.
+    pub(super) away_since: Option<Monotonic>,
 }
 
 impl Leader {
-    pub(super) fn new(ctx: Context, fence: Fence, keeper: LeaseKeeper) -> Self {
+    pub fn new(ctx: Context, fence: Fence, keeper: LeaseKeeper) -> Self {
         let chain_seen = ctx.clock.monotonic();
         Self {
             ctx,
@@ -149,6 +132,8 @@ impl Leader {
             last_final: None,
             chain_seen,
             tips: Tips::USUAL,
+            must_take_over: true,
+            away_since: None,
         }
     }
 
@@ -161,54 +146,61 @@ impl Leader {
             tokio::time::sleep(WIND_DOWN).await;
         };
         tokio::select! {
-            ending = self.rounds(&ready) => ending,
-            () = watch_ready(watching, &ready) => Ending::Shutdown,
+            biased;
             () = wound_down => Ending::Shutdown,
+            () = watch_ready(watching, &ready) => Ending::Shutdown,
+            ending = self.rounds(&ready) => ending,
         }
     }
 
     async fn rounds(&mut self, ready: &Notify) -> Ending {
         let mut heads = self.ctx.heads.clone();
-        let mut must_take_over = true;
-        // Since when rounds have been failing for want of the chain, without one that did not.
-        let mut away_since: Option<Monotonic> = None;
         while !self.ctx.shutdown.is_cancelled() {
-            let round = async {
-                if must_take_over {
-                    self.take_over().await?;
-                }
-                self.round().await
-            };
-            match round.await {
-                Ok(()) => (must_take_over, away_since) = (false, None),
-                Err(RoundError::Fenced) => {
-                    tracing::warn!(lease.term = %self.keeper.term(), "a write was refused by the fence");
-                    return Ending::LeaseLost;
-                }
-                Err(error) => {
-                    // A write whose reply was lost may have happened: only the journal knows, so memory is rebuilt from it.
-                    must_take_over |= !matches!(error, RoundError::Chain(_));
-                    self.report(&error);
-                    if error.is_of_the_chain() {
-                        let first = *away_since.get_or_insert(self.ctx.clock.monotonic());
-                        if self.chain_is_away(first) {
-                            return Ending::ChainAway;
-                        }
-                    }
-                    if !self.ctx.pause(AFTER_ERROR).await {
-                        return Ending::Shutdown;
-                    }
+            match self.pass().await {
+                Passed::Whole => {}
+                Passed::Ended(ending) => return ending,
+                Passed::CutShort => {
+                    self.ctx.pause(AFTER_ERROR).await;
                     continue;
                 }
             }
             tokio::select! {
-                () = ready.notified() => {}
-                changed = heads.changed() => if changed.is_err() { return Ending::Shutdown },
-                () = tokio::time::sleep(TICK) => {}
+                biased;
                 () = self.ctx.shutdown.cancelled() => {}
+                changed = heads.changed() => if changed.is_err() { return Ending::Shutdown },
+                () = ready.notified() => {}
+                () = tokio::time::sleep(TICK) => {}
             }
         }
         Ending::Shutdown
+    }
+
+    /// Takes over where that is needed, then goes once through everything there is to do.
+    pub async fn pass(&mut self) -> Passed {
+        let round = async {
+            if self.must_take_over {
+                self.take_over().await?;
+            }
+            self.round().await
+        };
+        let Err(error) = round.await else {
+            (self.must_take_over, self.away_since) = (false, None);
+            return Passed::Whole;
+        };
+        if matches!(error, RoundError::Fenced) {
+            tracing::warn!(lease.term = %self.keeper.term(), "a write was refused by the fence");
+            return Passed::Ended(Ending::LeaseLost);
+        }
+        // A write whose reply was lost may have happened: only the journal knows, so memory is rebuilt from it.
+        self.must_take_over |= !matches!(error, RoundError::Chain(_));
+        self.report(&error);
+        if error.is_of_the_chain() {
+            let first = *self.away_since.get_or_insert(self.ctx.clock.monotonic());
+            if self.chain_is_away(first) {
+                return Passed::Ended(Ending::ChainAway);
+            }
+        }
+        Passed::CutShort
     }
 
     /// Whether the chain has given no answer since `first`, for as long as a leader may keep the lease without it: two of

@@ -10,8 +10,8 @@ use shared::store::Fence;
 use crate::context::Context;
 
 /// Shared by the renewing loop and by everything that signs.
-#[derive(Clone)]
-pub(super) struct LeaseKeeper {
+#[derive(Debug, Clone)]
+pub struct LeaseKeeper {
     state: Arc<Mutex<LeaseState>>,
     term: FencingTerm,
 }
@@ -19,7 +19,7 @@ pub(super) struct LeaseKeeper {
 impl LeaseKeeper {
     /// Takes up a term that was granted to a request sent at `sent_at`; `None` when the answer took too long to be
     /// trusted.
-    pub(super) fn start(ctx: &Context, fence: &Fence, term: FencingTerm, sent_at: Monotonic) -> Option<Self> {
+    pub fn start(ctx: &Context, fence: &Fence, term: FencingTerm, sent_at: Monotonic) -> Option<Self> {
         let event = LeaseEvent::Acquired { fence: term, sent_at };
         let state = step(LeaseState::Follower, event, ctx.clock.monotonic(), &ctx.config.lease);
         if state == LeaseState::Follower {
@@ -29,11 +29,17 @@ impl LeaseKeeper {
         Some(Self { state: Arc::new(Mutex::new(state)), term })
     }
 
+    /// One that goes its own way from here on.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self { state: Arc::new(Mutex::new(self.state())), term: self.term }
+    }
+
     pub(super) fn term(&self) -> FencingTerm {
         self.term
     }
 
-    pub(super) fn state(&self) -> LeaseState {
+    pub fn state(&self) -> LeaseState {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -52,23 +58,30 @@ impl LeaseKeeper {
     pub(super) async fn keep(&self, ctx: &Context, fence: &Fence) {
         loop {
             tokio::time::sleep(ctx.config.lease.renew_every()).await;
-            let sent_at = ctx.clock.monotonic();
-            let LeaseState::Leader(term) = self.apply(ctx, LeaseEvent::Silence) else { return };
-            let patience = sent_at.until(term.trusted_until);
-            let renewal = tokio::time::timeout(patience, ctx.store.renew_lease(fence, ctx.config.lease.ttl));
-            let event = match renewal.await {
-                Ok(Ok(true)) => LeaseEvent::Renewed { sent_at },
-                Ok(Ok(false)) => LeaseEvent::Lost,
-                Ok(Err(error)) => {
-                    ctx.metrics.redis_errors.inc();
-                    tracing::warn!(%error, "the lease could not be renewed");
-                    LeaseEvent::Silence
-                }
-                Err(_) => LeaseEvent::Silence,
-            };
-            if self.apply(ctx, event) == LeaseState::Follower {
+            if self.renew(ctx, fence).await == LeaseState::Follower {
                 return;
             }
         }
+    }
+
+    /// Renews once, as long as that may take.
+    pub async fn renew(&self, ctx: &Context, fence: &Fence) -> LeaseState {
+        let sent_at = ctx.clock.monotonic();
+        let LeaseState::Leader(term) = self.apply(ctx, LeaseEvent::Silence) else {
+            return LeaseState::Follower;
+        };
+        let patience = sent_at.until(term.trusted_until);
+        let renewal = tokio::time::timeout(patience, ctx.store.renew_lease(fence, ctx.config.lease.ttl));
+        let event = match renewal.await {
+            Ok(Ok(true)) => LeaseEvent::Renewed { sent_at },
+            Ok(Ok(false)) => LeaseEvent::Lost,
+            Ok(Err(error)) => {
+                ctx.metrics.redis_errors.inc();
+                tracing::warn!(%error, "the lease could not be renewed");
+                LeaseEvent::Silence
+            }
+            Err(_) => LeaseEvent::Silence,
+        };
+        self.apply(ctx, event)
     }
 }

@@ -11,6 +11,7 @@
 pub mod calls;
 pub mod confirm;
 pub mod fees;
+mod fork;
 pub mod gas;
 mod inclusion;
 mod leader;
@@ -20,6 +21,7 @@ pub mod pack;
 pub mod recover;
 mod reorg;
 mod resend;
+mod round_error;
 pub mod send;
 mod submit;
 mod sync;
@@ -33,8 +35,9 @@ use shared::lease::LeaseState;
 use shared::store::{Acquisition, Fence, StoreError};
 
 use crate::context::Context;
-use leader::{Ending, Leader};
-use lease_keeper::LeaseKeeper;
+
+pub use leader::{Ending, Leader, Passed};
+pub use lease_keeper::LeaseKeeper;
 
 const AFTER_ERROR: Duration = Duration::from_millis(500);
 
@@ -80,8 +83,9 @@ async fn run_follower(ctx: &Context) -> Result<Option<(Fence, LeaseKeeper)>, Sto
         // A release wakes us at once; an expiry tells nobody, so the remaining time is our alarm clock.
         let patience = remaining.clamp(Duration::from_millis(10), ctx.config.lease.ttl);
         tokio::select! {
-            changed = changes.changed(patience) => changed?,
+            biased;
             () = ctx.shutdown.cancelled() => {}
+            changed = changes.changed(patience) => changed?,
         }
     }
     Ok(None)
@@ -92,6 +96,7 @@ async fn run_leader(ctx: &Context, fence: Fence, keeper: LeaseKeeper) -> Ending 
     announce(ctx, &fence, keeper.term());
     let mut leader = Leader::new(ctx.clone(), fence.clone(), keeper.clone());
     let ending = tokio::select! {
+        biased;
         () = keeper.keep(ctx, &fence) => Ending::LeaseLost,
         ending = leader.lead() => ending,
     };

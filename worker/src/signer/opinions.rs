@@ -12,7 +12,8 @@ use shared::ids::{BlockNumber, Hash32, Nonce, PaymentId, Wallet};
 use shared::job::Payload;
 use shared::store::Brief;
 
-use super::leader::{Leader, RoundError};
+use super::leader::Leader;
+use super::round_error::RoundError;
 use crate::chain::agree::{self, Consumed, Settled};
 use crate::chain::{Answers, ChainEvent, ChainEventKind, Head, NonceRange, Said};
 

@@ -4,7 +4,8 @@
 use shared::ids::JobId;
 use shared::store::Brief;
 
-use super::leader::{Leader, RoundError};
+use super::leader::Leader;
+use super::round_error::RoundError;
 use crate::chain::Head;
 use crate::chain::agree::Settled;
 use crate::gates;

@@ -4,7 +4,8 @@ use shared::ids::Nonce;
 use shared::store::Journaled;
 use shared::tx_state::TxState;
 
-use super::leader::{Leader, RoundError, Wants};
+use super::leader::{Leader, Wants};
+use super::round_error::RoundError;
 use super::send::{self, SendAction, SendGate};
 use super::{fees, gas};
 use crate::chain::{Head, SendOutcome};

@@ -6,8 +6,9 @@ use shared::job::Payload;
 use shared::store::{JournalOutcome, NewTx, StoreError};
 use shared::tx::{Fees, Intent, IntentKind, TxRecord};
 
-use super::leader::{Leader, OpenTx, RoundError, Wants};
+use super::leader::{Leader, OpenTx, Wants};
 use super::recover::{self, Found};
+use super::round_error::RoundError;
 use super::sync;
 use crate::chain::Head;
 

@@ -7,7 +7,8 @@ use shared::job::{Kind, Payload};
 use shared::store::{Applied, Brief, Refusal};
 
 use super::confirm::{self, Evidence, Outcome};
-use super::leader::{Leader, RoundError};
+use super::leader::Leader;
+use super::round_error::RoundError;
 use super::sync::SyncError;
 use crate::chain::agree::Settled;
 use crate::chain::{ChainError, ChainEvent, Head, ReceiptView};
@@ -92,7 +93,7 @@ impl Leader {
                 Err(error) => return Err(error),
             };
             let policy = self.ctx.config.retry;
-            let outcome = confirm::decide(nonce, &jobs, &evidence, &policy, rand::random());
+            let outcome = confirm::decide(nonce, &jobs, &evidence, &policy, self.ctx.dice.roll());
             self.close(nonce, &jobs, outcome).await?;
         }
         Ok(())
@@ -286,7 +287,7 @@ impl Leader {
             Evidence { settled, receipt: None, ours: None, cancelled: false, revert: None, events };
         let policy = self.ctx.config.retry;
         // No nonce holds these jobs, so none is named when they leave.
-        let outcome = confirm::decide(Nonce::new(0), &jobs, &evidence, &policy, rand::random());
+        let outcome = confirm::decide(Nonce::new(0), &jobs, &evidence, &policy, self.ctx.dice.roll());
         for text in &outcome.disagreements {
             self.ctx.metrics.disagreements.inc();
             self.ctx.store.close_gate(gates::RECONCILE, text, &self.ctx.worker).await?;
