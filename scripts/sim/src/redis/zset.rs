@@ -137,7 +137,9 @@ struct Bound {
 impl Bound {
     fn read(text: &[u8]) -> Result<Self, Failure> {
         let (number, is_exclusive) = text.strip_prefix(b"(").map_or((text, false), |rest| (rest, true));
-        let number = float(number).ok_or_else(|| Failure::new("ERR min or max is not a float"))?;
+        // C reads nothing as zero.
+        let number = if number.is_empty() { Some(0.0) } else { float(number) };
+        let number = number.ok_or_else(|| Failure::new("ERR min or max is not a float"))?;
         Ok(Self { score: Score::new(number), is_exclusive })
     }
 }
