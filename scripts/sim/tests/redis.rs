@@ -8,6 +8,14 @@ mod commands;
 mod pair;
 #[path = "redis/server.rs"]
 mod server;
+#[path = "redis/speed.rs"]
+mod speed;
+#[path = "redis/steps.rs"]
+mod steps;
+#[path = "../../../shared/tests/support/mod.rs"]
+mod support;
+#[path = "redis/walk.rs"]
+mod walk;
 
 /// `Some` repeats a run.
 const SEED: Option<u64> = None;
@@ -21,4 +29,9 @@ fn seed() -> u64 {
 #[test]
 fn random_commands_have_the_same_replies_and_leave_the_same_keys() {
     commands::random_commands(seed());
+}
+
+#[tokio::test]
+async fn walks_over_all_operations_have_the_same_replies_and_leave_the_same_keys() {
+    walk::random_walks(seed()).await;
 }
