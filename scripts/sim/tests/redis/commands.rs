@@ -24,7 +24,9 @@ pub(crate) fn random_commands(seed: u64) {
         let command = random.command();
         let reply = pair.exec(&command);
         refused += usize::from(reply.is_err());
-        if let (Some("XADD"), Ok(id @ redis::Value::BulkString(_))) = (command.first().map(String::as_str), &reply) {
+        if let (Some("XADD"), Ok(id @ redis::Value::BulkString(_))) =
+            (command.first().map(String::as_str), &reply)
+        {
             random.1.push(text(id));
             let surplus = random.1.len().saturating_sub(IDS);
             random.1.drain(..surplus);
@@ -36,7 +38,10 @@ pub(crate) fn random_commands(seed: u64) {
             pair.clear();
         }
     }
-    assert!((COMMANDS / 50..COMMANDS / 3).contains(&refused), "{refused} were refused: hardly the right mixture");
+    assert!(
+        (COMMANDS / 50..COMMANDS / 3).contains(&refused),
+        "{refused} were refused: hardly the right mixture"
+    );
 }
 
 /// How many of the last stream ids are remembered.
@@ -84,7 +89,10 @@ impl Random {
 
     fn bound(&mut self) -> String {
         let open = if self.chance(30) { "(" } else { "" };
-        format!("{open}{}", if self.chance(20) { self.one(&["-inf", "+inf"]).to_owned() } else { self.score() })
+        format!(
+            "{open}{}",
+            if self.chance(20) { self.one(&["-inf", "+inf"]).to_owned() } else { self.score() }
+        )
     }
 
     fn known_id(&mut self) -> Vec<String> {
@@ -93,11 +101,15 @@ impl Random {
 
     /// An id that was given lately, as a rule.
     fn id(&mut self) -> String {
-        if self.chance(80) && let Some(id) = self.1.choose(&mut self.0) {
+        if self.chance(80)
+            && let Some(id) = self.1.choose(&mut self.0)
+        {
             return id.clone();
         }
         if self.chance(4) {
-            return self.one(&["x", "5", "1-1-1", "0-0", "18446744073709551615-18446744073709551615"]).to_owned();
+            return self
+                .one(&["x", "5", "1-1-1", "0-0", "18446744073709551615-18446744073709551615"])
+                .to_owned();
         }
         format!("{}-{}", self.0.random_range(1..40u32), self.0.random_range(0..3u32))
     }
@@ -217,11 +229,26 @@ impl Random {
             6 => words(&["ZSCORE", &key, &member]),
             7 => words(&["ZCOUNT", &key, &self.bound(), &self.bound()]),
             8 => words(&[self.one(&["ZRANGE", "ZREVRANGE"]), &key, &self.number(), &self.number()]),
-            9 => words(&[self.one(&["ZRANGE", "ZREVRANGE"]), &key, &self.number(), &self.number(), "WITHSCORES"]),
+            9 => words(&[
+                self.one(&["ZRANGE", "ZREVRANGE"]),
+                &key,
+                &self.number(),
+                &self.number(),
+                "WITHSCORES",
+            ]),
             10 => words(&["ZRANGEBYSCORE", &key, &self.bound(), &self.bound()]),
             11 => {
                 let (offset, count) = (self.number(), self.number());
-                words(&["ZRANGEBYSCORE", &key, &self.bound(), &self.bound(), "withscores", "LIMIT", &offset, &count])
+                words(&[
+                    "ZRANGEBYSCORE",
+                    &key,
+                    &self.bound(),
+                    &self.bound(),
+                    "withscores",
+                    "LIMIT",
+                    &offset,
+                    &count,
+                ])
             }
             12 => words(&["ZREMRANGEBYSCORE", &key, &self.bound(), &self.bound()]),
             _ => words(&["ZCARD", &key]),
@@ -259,7 +286,16 @@ impl Random {
             23 => {
                 let (first, last) = (self.id_bound(), self.id_bound());
                 match self.chance(50) {
-                    true => words(&["XPENDING", &key, group, "IDLE", self.one(&["0", "5", "100"]), &first, &last, "3"]),
+                    true => words(&[
+                        "XPENDING",
+                        &key,
+                        group,
+                        "IDLE",
+                        self.one(&["0", "5", "100"]),
+                        &first,
+                        &last,
+                        "3",
+                    ]),
                     false => words(&["XPENDING", &key, group, "-", "+", count, consumer]),
                 }
             }

@@ -98,7 +98,11 @@ impl Pair {
         if self.picking.contains(&sha) {
             let mut order = Vec::new();
             for set in ["waiting", "stranded"] {
-                let key = format!("{}{set}:{}", String::from_utf8_lossy(words[3]), String::from_utf8_lossy(words[4]));
+                let key = format!(
+                    "{}{set}:{}",
+                    String::from_utf8_lossy(words[3]),
+                    String::from_utf8_lossy(words[4])
+                );
                 let Ok(Value::Array(members)) = self.real.exec(&["SMEMBERS", &key]) else { continue };
                 order.extend(members.iter().map(|member| text(member).into_bytes()));
             }
@@ -173,7 +177,11 @@ fn comparable(name: &str, words: &[&[u8]], reply: &RedisResult<Value>) -> Result
         ("HGETALL", value) => sorted_pairs(value),
         ("SRANDMEMBER", Value::Array(members)) => {
             let count: usize = std::str::from_utf8(words[2]).unwrap().parse().unwrap();
-            if members.len() < count { sorted(Value::Array(members)) } else { Value::Int(members.len() as i64) }
+            if members.len() < count {
+                sorted(Value::Array(members))
+            } else {
+                Value::Int(members.len() as i64)
+            }
         }
         ("HSCAN", Value::Array(mut parts)) => {
             parts[1] = sorted_pairs(std::mem::take(&mut parts[1]));
@@ -198,7 +206,10 @@ fn comparable(name: &str, words: &[&[u8]], reply: &RedisResult<Value>) -> Result
 /// Kind, code and text. That a command has not the right form is enough where it has not.
 fn told(error: &redis::RedisError) -> String {
     let detail = error.detail().unwrap_or_default();
-    if ["wrong number of arguments", "syntax error", "is not simulated", "Unbalanced"].iter().any(|part| detail.contains(part)) {
+    if ["wrong number of arguments", "syntax error", "is not simulated", "Unbalanced"]
+        .iter()
+        .any(|part| detail.contains(part))
+    {
         return "not a command's form".to_owned();
     }
     format!("{:?} {} {detail}", error.kind(), error.code().unwrap_or_default())

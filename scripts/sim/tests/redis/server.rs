@@ -71,7 +71,8 @@ fn set(clock: &fs::File, now: u64) {
 fn compile_clock(folder: &Path) -> std::path::PathBuf {
     let library = folder.join("clock.so");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/redis/clock.c");
-    let compiler = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).status();
+    let compiler =
+        Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).status();
     assert!(compiler.expect("cc, which Lua is built with as well").success());
     library
 }

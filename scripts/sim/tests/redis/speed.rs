@@ -31,7 +31,8 @@ pub(crate) fn replay(recorded: &[Recorded], run_id: &str) -> Duration {
     for (name, (calls, total)) in rows.iter().take(SHOWN) {
         eprintln!("{name:>16} {calls:>6} calls {:>7.1} µs each", (*total / *calls).as_secs_f64() * 1e6);
     }
-    let (calls, total) = times.values().fold((0, Duration::ZERO), |(calls, total), (n, took)| (calls + n, total + *took));
+    let (calls, total) =
+        times.values().fold((0, Duration::ZERO), |(calls, total), (n, took)| (calls + n, total + *took));
     let mean = total / calls.max(1);
     eprintln!("{:>16} {calls:>6} calls {:>7.1} µs each", "all", mean.as_secs_f64() * 1e6);
     mean

@@ -5,9 +5,9 @@ use std::time::Duration;
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use shared::ids::{BlockNumber, FencingTerm, JobId, Wallet};
-use shared::job::FailureClass;
+use shared::job::{FailureClass, PayoutMode};
 use shared::job_state::Stage;
-use shared::money::PayoutMode;
+
 use shared::store::{
     Accepted, Departure, Exit, FinishedJob, Heartbeat, INTAKE, Intake, JobFilter, JournalOutcome, NewTx,
     PaidPayment, Registered, Replay, Retention, SIGNING, SettledJob,
@@ -52,7 +52,8 @@ impl Walk {
         }
         if self.chance(5) {
             // Its refund comes first.
-            let _ = self.store.refund(&support::refund_of(&payment, 9, self.one(&["40", "15"]))).await;
+            let amount = self.one(&["40", "15"]);
+            let _ = self.store.refund(&support::refund_of(&payment, 9, amount)).await;
         }
         let hold = if self.chance(15) { self.random.random_range(1..2_000) } else { 0 };
         let accepted = self.store.accept_payment(&payment, &support::rules(), hold).await;
@@ -166,7 +167,8 @@ impl Walk {
             return;
         }
         let attempt = support::attempt(self.serial());
-        let tx = NewTx { signer: SIGNER, nonce, intent: &intent, attempt: &attempt, max_open: support::MAX_OPEN };
+        let tx =
+            NewTx { signer: SIGNER, nonce, intent: &intent, attempt: &attempt, max_open: support::MAX_OPEN };
         for _ in 0..if self.chance(5) { 2 } else { 1 } {
             let outcome = self.store.journal(&self.fence, &tx).await;
             if matches!(outcome, Ok(JournalOutcome::Journaled { .. })) {
@@ -226,7 +228,8 @@ impl Walk {
         match self.random.random_range(0..10) {
             0 | 1 => drop(self.store.promote().await),
             2..5 => {
-                if let Ok(Some(chores)) = self.store.chores(self.one(&["amy", "bob"]), support::MIN_IDLE).await {
+                let worker = self.one(&["amy", "bob"]);
+                if let Ok(Some(chores)) = self.store.chores(worker, support::MIN_IDLE).await {
                     for child in chores.children {
                         let _ = self.store.unblock(child).await;
                     }
@@ -314,12 +317,13 @@ impl Walk {
             hash: support::hash(80),
             referrer,
             child: payment.wallet,
-            commission: support::rules().commission(payment.amount, PayoutMode::Usdc),
+            commission: support::rules().usdc(payment.amount),
         }
     }
 
     pub(crate) async fn look(&mut self) {
-        let (child, job, nonce) = (self.child(), self.some_job(), self.some_nonce());
+        let (child, referrer) = (self.child(), self.referrer());
+        let (job, nonce) = (self.some_job(), self.some_nonce());
         match self.random.random_range(0..12) {
             0 | 1 => {
                 let worker = self.one(&["amy", "bob", "cy"]);
@@ -338,7 +342,10 @@ impl Walk {
                 };
                 let _ = self.store.heartbeat(&beat).await;
             }
-            2 => drop(self.store.leave_fleet(self.one(&["amy", "bob"])).await),
+            2 => {
+                let worker = self.one(&["amy", "bob"]);
+                let _ = self.store.leave_fleet(worker).await;
+            }
             3 => drop(self.store.fleet().await),
             4 => {
                 let _ = self.store.events_after(None).await;
@@ -366,7 +373,7 @@ impl Walk {
             }
             8 => {
                 let _ = self.store.checkup(Duration::from_secs(60)).await;
-                let _ = self.store.affiliate(self.referrer()).await;
+                let _ = self.store.affiliate(referrer).await;
             }
             9 => {
                 let _ = self.store.server().await;

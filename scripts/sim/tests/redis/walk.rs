@@ -218,7 +218,8 @@ impl Walk {
 
     /// What a rollback of Redis, a defect or a hand in Redis may leave behind.
     async fn damage(&mut self) {
-        let job = self.key(&format!("job:{}", self.some_job()));
+        let id = self.some_job().to_string();
+        let job = self.key(&format!("job:{id}"));
         match self.random.random_range(0..9) {
             0..5 => self.lose_place(),
             5 => {
@@ -242,7 +243,7 @@ impl Walk {
                 }
             }
             _ => {
-                let stale = ["XADD", &self.key("jobs"), "*", "job", &self.some_job().to_string(), "epoch", "0"];
+                let stale = ["XADD", &self.key("jobs"), "*", "job", &id, "epoch", "0"];
                 drop(self.raw(&stale));
             }
         }
