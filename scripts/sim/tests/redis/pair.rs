@@ -12,6 +12,8 @@ use super::speed::Recorded;
 const START: u64 = 1_732_000_000_000;
 /// How many of the last commands a failure shows.
 const SHOWN: usize = 30;
+/// How many reads travel together.
+const PIPELINED: usize = 500;
 
 pub(crate) struct Pair {
     pub(crate) real: Real,
@@ -63,19 +65,37 @@ impl Pair {
     pub(crate) fn exec(&mut self, words: &[impl AsRef<[u8]>]) -> RedisResult<Value> {
         let words: Vec<&[u8]> = words.iter().map(AsRef::as_ref).collect();
         let name = String::from_utf8_lossy(words[0]).to_uppercase();
-        let told: Vec<_> = words.iter().map(|word| String::from_utf8_lossy(word)).collect();
-        let mut told = format!("{}: {}", self.now, told.join(" "));
         if name == "EVALSHA" {
             self.before_script(&words);
         }
         let real = self.real.exec(&without_block(&words));
-        if (name.as_str(), words.len()) == ("SCRIPT", 3) {
+        self.compare(&name, &words, real)
+    }
+
+    /// Gives all of `commands`, which only read, to both.
+    fn exec_all(&mut self, commands: &[Vec<String>]) -> Vec<Value> {
+        let mut all = Vec::new();
+        for some in commands.chunks(PIPELINED) {
+            for (words, real) in some.iter().zip(self.real.exec_all(some)) {
+                let words: Vec<&[u8]> = words.iter().map(String::as_bytes).collect();
+                let name = String::from_utf8_lossy(words[0]).to_uppercase();
+                all.extend(self.compare(&name, &words, Ok(real)));
+            }
+        }
+        all
+    }
+
+    /// Gives to the simulated one what the real one has answered.
+    fn compare(&mut self, name: &str, words: &[&[u8]], real: RedisResult<Value>) -> RedisResult<Value> {
+        let told: Vec<_> = words.iter().map(|word| String::from_utf8_lossy(word)).collect();
+        let mut told = format!("{}: {}", self.now, told.join(" "));
+        if (name, words.len()) == ("SCRIPT", 3) {
             if String::from_utf8_lossy(words[2]).contains("SRANDMEMBER") {
                 self.picking.insert(text(real.as_ref().unwrap()));
             }
             told.truncate(200);
         }
-        let ours = self.sim.exec(self.now, &words);
+        let ours = self.sim.exec(self.now, words);
         self.recorded.push((self.now, words.iter().map(|word| word.to_vec()).collect()));
         self.history.push_back(told);
         if self.history.len() > SHOWN {
@@ -85,7 +105,7 @@ impl Pair {
             (Ok(real), Ok(ours)) => Ok(told_alike(real, ours)),
             (_, ours) => ours,
         };
-        let (expected, found) = (comparable(&name, &words, &real), comparable(&name, &words, &ours));
+        let (expected, found) = (comparable(name, words, &real), comparable(name, words, &ours));
         if expected != found {
             self.fail(&format!("Redis answers\n  {expected:?}\nand the simulated one\n  {found:?}"));
         }
@@ -114,20 +134,25 @@ impl Pair {
     /// Compares every key, its type, its content and its time of expiry.
     pub(crate) fn compare_all(&mut self) {
         let Ok(Value::Array(keys)) = self.exec(&["KEYS", "*"]) else { panic!("KEYS") };
-        for key in keys {
-            let key = text(&key);
-            self.exec(&["PTTL", &key]).unwrap();
-            let Ok(Value::SimpleString(kind)) = self.exec(&["TYPE", &key]) else { panic!("TYPE") };
+        let keys: Vec<String> = keys.iter().map(text).collect();
+        let each = |name: &str| keys.iter().map(|key| vec![name.to_owned(), key.clone()]).collect::<Vec<_>>();
+        self.exec_all(&each("PTTL"));
+        let kinds = self.exec_all(&each("TYPE"));
+        let mut reads = Vec::new();
+        for (key, kind) in keys.iter().zip(kinds) {
+            let Value::SimpleString(kind) = kind else { panic!("TYPE") };
+            let mut read = |words: &[&str]| reads.push(words.iter().map(|word| (*word).to_owned()).collect());
             match kind.as_str() {
-                "string" => drop(self.exec(&["GET", &key])),
-                "hash" => drop(self.exec(&["HGETALL", &key])),
-                "list" => drop(self.exec(&["LRANGE", &key, "0", "-1"])),
-                "set" => drop(self.exec(&["SMEMBERS", &key])),
-                "zset" => drop(self.exec(&["ZRANGE", &key, "0", "-1", "WITHSCORES"])),
-                "stream" => self.compare_stream(&key),
+                "string" => read(&["GET", key]),
+                "hash" => read(&["HGETALL", key]),
+                "list" => read(&["LRANGE", key, "0", "-1"]),
+                "set" => read(&["SMEMBERS", key]),
+                "zset" => read(&["ZRANGE", key, "0", "-1", "WITHSCORES"]),
+                "stream" => self.compare_stream(key),
                 other => panic!("{key} is a {other}"),
             }
         }
+        self.exec_all(&reads);
     }
 
     fn compare_stream(&mut self, key: &str) {

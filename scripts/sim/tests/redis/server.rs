@@ -29,6 +29,8 @@ impl Real {
             .expect("the clock's file");
         set(&clock, now);
         let mut server = Command::new("redis-server")
+            // A thread of its allocator would wait for the clock, without end and without pause.
+            .args(["--jemalloc-bg-thread", "no"])
             .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket", "socket", "--dir"])
             .arg(folder.path())
             .env("LD_PRELOAD", library)
@@ -46,14 +48,26 @@ impl Real {
     }
 
     pub(crate) fn exec(&mut self, words: &[impl AsRef<[u8]>]) -> RedisResult<Value> {
-        let (name, args) = words.split_first().expect("a name");
-        let mut command = redis::Cmd::new();
-        command.arg(name.as_ref());
-        for arg in args {
-            command.arg(arg.as_ref());
-        }
-        self.connection.req_command(&command).and_then(Value::extract_error)
+        self.connection.req_command(&command(words)).and_then(Value::extract_error)
     }
+
+    /// Many commands in one round trip.
+    pub(crate) fn exec_all(&mut self, commands: &[Vec<String>]) -> Vec<Value> {
+        let mut pipe = redis::pipe();
+        for words in commands {
+            pipe.add_command(command(words));
+        }
+        let replies = self.connection.req_packed_commands(&pipe.get_packed_pipeline(), 0, commands.len());
+        replies.expect("what is there can be read")
+    }
+}
+
+fn command(words: &[impl AsRef<[u8]>]) -> redis::Cmd {
+    let mut command = redis::Cmd::new();
+    for word in words {
+        command.arg(word.as_ref());
+    }
+    command
 }
 
 impl Drop for Real {

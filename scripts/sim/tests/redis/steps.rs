@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use rand::Rng;
 use rand::seq::IndexedRandom;
-use shared::ids::{BlockNumber, FencingTerm, JobId, Wallet};
+use shared::ids::{BlockNumber, FencingTerm, Wallet};
 use shared::job::{FailureClass, PayoutMode};
 use shared::job_state::Stage;
 
 use shared::store::{
-    Accepted, Departure, Exit, FinishedJob, Heartbeat, INTAKE, Intake, JobFilter, JournalOutcome, NewTx,
-    PaidPayment, Registered, Replay, Retention, SIGNING, SettledJob,
+    Accepted, Brief, Departure, Exit, FinishedJob, Heartbeat, INTAKE, Intake, JobFilter, JournalOutcome,
+    NewTx, PaidPayment, Registered, Replay, Retention, SIGNING, SettledJob,
 };
 use shared::tx::{Attempt, Held, Inclusion, IntentKind};
 
@@ -96,13 +96,16 @@ impl Walk {
 
     /// Some jobs in a stage, with their epochs; with a wrong one now and then.
     async fn some(&mut self, stages: &[Stage], most: usize) -> Vec<Held> {
-        let lately = self.jobs.len().saturating_sub(80);
-        let known: Vec<JobId> = self.jobs[lately..].to_vec();
-        let mut found = Vec::new();
-        for id in known {
-            // One by one: a record that cannot be read keeps a whole slice from being read.
-            if let Ok(briefs) = self.store.briefs(&[id]).await {
-                found.extend(briefs.into_iter().flatten());
+        let lately = self.jobs.len().saturating_sub(30);
+        let known = &self.jobs[lately..];
+        let mut found: Vec<Brief> = Vec::new();
+        match self.store.briefs(known).await {
+            Ok(briefs) => found.extend(briefs.into_iter().flatten()),
+            // A record that cannot be read keeps the others from being read with it.
+            Err(_) => {
+                for id in known {
+                    found.extend(self.store.briefs(&[*id]).await.unwrap_or_default().into_iter().flatten());
+                }
             }
         }
         found.retain(|brief| stages.contains(&brief.stage));
@@ -217,7 +220,7 @@ impl Walk {
         } else {
             self.depart(&some).await;
         }
-        let lately = self.nonces.len().saturating_sub(12);
+        let lately = self.nonces.len().saturating_sub(5);
         for nonce in self.nonces[lately..].to_vec() {
             let by = self.one(&["ours", "cancel", "stranger"]);
             let _ = self.store.close_nonce(&self.fence, SIGNER, nonce, by, None).await;

@@ -19,8 +19,8 @@ use super::pair::{Pair, text};
 use super::{speed, support};
 
 const WALKS: usize = 6;
-const STEPS: usize = 1_500;
-const COMPARE_EVERY: usize = 250;
+const STEPS: usize = 2_200;
+const COMPARE_EVERY: usize = 1_100;
 /// In any build, on any machine.
 const MOST_PER_SCRIPT: Duration = Duration::from_millis(2);
 /// A walk that runs fewer proves little.
@@ -73,6 +73,7 @@ pub(crate) async fn random_walks(seed: u64) {
     let known = shared::store::scripts();
     let unseen: BTreeSet<_> =
         known.iter().filter(|(sha, _)| !pair.runs.contains_key(*sha)).map(|(_, name)| name).collect();
+    eprintln!("{} commands in the last walk", pair.recorded.len());
     eprintln!("{calls} calls of {} scripts", pair.runs.len());
     assert!(unseen.is_empty(), "never run: {unseen:?}");
     assert!(calls >= LEAST_CALLS, "only {calls} calls");
