@@ -32,7 +32,8 @@ impl Walk {
                 let _ = self.store.set_payout_mode(referrer, mode, "op").await;
             }
             _ => {
-                let Some(payment) = self.payments.choose(&mut self.random).cloned() else { return };
+                let lately = self.payments.len().saturating_sub(40);
+                let Some(payment) = self.payments[lately..].choose(&mut self.random).cloned() else { return };
                 let (nth, amount) = (self.random.random_range(0..4), self.one(&["40", "10", "25"]));
                 let wallet = if self.chance(10) { self.child() } else { payment.wallet };
                 let refund = support::refund_of(&payment, nth, amount);
@@ -42,7 +43,8 @@ impl Walk {
     }
 
     async fn pay(&mut self) {
-        let child = if self.chance(3) { support::wallet(77_777) } else { self.child() };
+        let unreferred = support::wallet(self.random.random_range(500..505));
+        let child = if self.chance(4) { unreferred } else { self.child() };
         let id = format!("pay_{}", self.serial());
         let known = self.payments.choose(&mut self.random).cloned();
         let again = self.chance(20);
@@ -71,8 +73,9 @@ impl Walk {
             return;
         }
         let referrer = if self.chance(10) { self.child() } else { referrer };
-        let child = if self.chance(5) { support::wallet(self.serial()) } else { child };
-        let asked = support::registration(child, Some(referrer).filter(|_| !self.chance(10)));
+        let alone = self.chance(15);
+        let child = if alone { support::wallet(self.random.random_range(500..504)) } else { child };
+        let asked = support::registration(child, Some(referrer).filter(|_| !alone));
         if let Ok(Intake::Open(Registered::Accepted { job })) = self.store.register(&asked).await {
             self.jobs.push(job);
         }
@@ -96,7 +99,7 @@ impl Walk {
 
     /// Some jobs in a stage, with their epochs; with a wrong one now and then.
     async fn some(&mut self, stages: &[Stage], most: usize) -> Vec<Held> {
-        let lately = self.jobs.len().saturating_sub(30);
+        let lately = self.jobs.len().saturating_sub(14);
         let known = &self.jobs[lately..];
         let mut found: Vec<Brief> = Vec::new();
         match self.store.briefs(known).await {
@@ -308,7 +311,15 @@ impl Walk {
                 continue;
             };
             let referrer = self.referrer();
-            paid.push(self.paid(&payment, referrer));
+            let mut paid_now = self.paid(&payment, referrer);
+            // As it is recorded, as a rule.
+            if let Ok(Some(known)) = self.store.payment(paid_now.payment).await
+                && let Some(referrer) = known.referrer
+                && self.chance(70)
+            {
+                (paid_now.referrer, paid_now.commission) = (referrer, known.commission);
+            }
+            paid.push(paid_now);
         }
         let _ = self.store.mark_paid(&self.fence, "amy", &paid).await;
     }

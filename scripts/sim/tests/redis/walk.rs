@@ -131,7 +131,8 @@ impl Walk {
     }
 
     pub(crate) fn some_nonce(&mut self) -> Nonce {
-        self.nonces.choose(&mut self.random).copied().unwrap_or(Nonce::new(0))
+        let lately = self.nonces.len().saturating_sub(8);
+        self.nonces[lately..].choose(&mut self.random).copied().unwrap_or(Nonce::new(0))
     }
 
     async fn step(&mut self) {
@@ -156,8 +157,8 @@ impl Walk {
             85..88 => self.sync().await,
             88..95 => self.look().await,
             95..97 => self.damage().await,
-            97..99 => self.run_full().await,
-            _ => self.look_wrongly().await,
+            97 => self.run_full().await,
+            _ => self.stumble().await,
         }
     }
 
@@ -221,31 +222,44 @@ impl Walk {
     async fn damage(&mut self) {
         let id = self.some_job().to_string();
         let job = self.key(&format!("job:{id}"));
-        match self.random.random_range(0..9) {
-            0..5 => self.lose_place(),
-            5 => {
-                let Some(key) = self.some_key("*:*") else { return };
-                // Whatever is common to all jobs stays: without it a walk comes to a stop.
-                if !["stats", "jobs", "events", "lease", "synced"].iter().any(|name| key.ends_with(name)) {
+        let exists = self.raw(&["EXISTS", &job]).is_ok_and(|value| value == Value::Int(1));
+        match self.random.random_range(0..12) {
+            0..4 => self.lose_place(),
+            4 | 5 => {
+                let kind = self.one(&[
+                    "waiting:*",
+                    "tx:*",
+                    "settling",
+                    "parked:*",
+                    "referral:*",
+                    "payment:*",
+                    "open:*",
+                ]);
+                if let Some(key) = self.some_key(kind) {
                     drop(self.raw(&["DEL", &key]));
                 }
             }
-            6 => {
+            6 if exists => {
                 let garbage = self.one(&["", "{", "{\"child\":1}", "[1,", "{\"a\" 1}", "nil"]);
                 let field = self.one(&["payload", "error", "attempts", "epoch"]);
-                if self.raw(&["EXISTS", &job]).is_ok_and(|value| value == Value::Int(1)) {
-                    drop(self.raw(&["HSET", &job, field, garbage]));
-                }
+                drop(self.raw(&["HSET", &job, field, garbage]));
             }
-            7 => {
+            7 if exists => drop(self.raw(&["HSET", &job, "refund_requested", "1"])),
+            8 if exists => {
+                // A timeline that is nearly full.
+                let log = format!("{job}:log");
+                drop(self.raw(&[&["RPUSH", &log][..], &["{\"event\":\"x\",\"at\":\"1\"}"; 250]].concat()));
+            }
+            9 => {
                 let pattern = self.one(&["waiting:*", "parked:*", "payment:*", "open:*", "referral:*"]);
                 if let Some(key) = self.some_key(pattern) {
                     drop(self.raw(&["SET", &key, "of another type"]));
                 }
             }
+            10 => drop(self.raw(&["ZADD", &self.key("delayed"), "1", &id])),
             _ => {
-                let stale = ["XADD", &self.key("jobs"), "*", "job", &id, "epoch", "0"];
-                drop(self.raw(&stale));
+                let stream = self.one(&["jobs", "ready"]);
+                drop(self.raw(&["XADD", &self.key(stream), "*", "job", &id, "epoch", "0"]));
             }
         }
     }
@@ -271,11 +285,32 @@ impl Walk {
         };
     }
 
-    /// Reads of what is not there.
-    async fn look_wrongly(&mut self) {
-        let _ = self.store.job(JobId::numbered(8_888_888)).await;
-        let _ = self.store.reclaim("other", Duration::ZERO, "x").await;
-        let _ = self.store.release_lease(&self.fence).await;
-        self.lead().await;
+    /// What should not happen: a worker that dies over what it was given, a stream that is gone, a second migration.
+    async fn stumble(&mut self) {
+        match self.random.random_range(0..8) {
+            0..4 => {
+                let jobs = self.key("jobs");
+                drop(self.raw(&[
+                    "XREADGROUP",
+                    "GROUP",
+                    "relayers",
+                    "dead",
+                    "COUNT",
+                    "2",
+                    "STREAMS",
+                    &jobs,
+                    ">",
+                ]));
+            }
+            4 => {
+                drop(self.raw(&["DEL", &self.key("jobs")]));
+                self.movers().await;
+                let _ = self.store.chores("amy", support::MIN_IDLE).await;
+                let _ = self.store.migrate().await;
+            }
+            5 => drop(self.store.migrate().await),
+            6 => drop(self.store.job(JobId::numbered(8_888_888)).await),
+            _ => drop(self.store.reclaim("other", Duration::ZERO, "x").await),
+        }
     }
 }
