@@ -19,8 +19,8 @@ use super::pair::{Pair, text};
 use super::{speed, support};
 
 const WALKS: usize = 6;
-const STEPS: usize = 2_200;
-const COMPARE_EVERY: usize = 1_100;
+const STEPS: usize = 2_400;
+const COMPARE_EVERY: usize = 1_200;
 /// In any build, on any machine.
 const MOST_PER_SCRIPT: Duration = Duration::from_millis(2);
 /// A walk that runs fewer proves little.

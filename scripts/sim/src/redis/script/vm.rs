@@ -10,6 +10,7 @@ use mlua::{Function, Lua, LuaOptions, MultiValue, StdLib, Value};
 use super::super::SimRedis;
 use super::super::reply::{Failure, Outcome, Reply};
 use super::super::table;
+use super::prelude::PRELUDE;
 use super::{convert, decode, encode};
 
 /// Redis's own name for every script, which shows in errors.
@@ -17,7 +18,6 @@ const CHUNK: &str = "user_script";
 /// How far memory may grow before garbage is looked for, in percent of what was in use the last time. What is in use is
 /// nearly all code, and to look at it takes as long as many scripts.
 const GC_PAUSE: i32 = 1000;
-const PRELUDE: &str = include_str!("prelude.lua");
 
 struct Vm {
     lua: Lua,
