@@ -121,6 +121,8 @@ pub(super) fn hscan(redis: &mut SimRedis, _now: u64, args: &[&[u8]]) -> Outcome 
     if args[1].is_empty() || !args[1].iter().all(u8::is_ascii_digit) {
         return Err(Failure::new("ERR invalid cursor"));
     }
+    let nothing = || Reply::Array(vec![Reply::text("0"), Reply::Array(Vec::new())]);
+    let Some(fields) = redis.keyspace.read::<Fields>(args[0])? else { return Ok(nothing()) };
     match args[2..] {
         [] => {}
         [name, count] if is(name, "COUNT") => {
@@ -130,7 +132,5 @@ pub(super) fn hscan(redis: &mut SimRedis, _now: u64, args: &[&[u8]]) -> Outcome 
         }
         [name, ..] => return Err(Failure::not_simulated(name)),
     }
-    let fields = redis.keyspace.read::<Fields>(args[0])?;
-    let pairs = fields.map_or_else(|| Reply::Array(Vec::new()), Fields::flat);
-    Ok(Reply::Array(vec![Reply::text("0"), pairs]))
+    Ok(Reply::Array(vec![Reply::text("0"), fields.flat()]))
 }

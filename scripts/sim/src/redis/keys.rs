@@ -32,10 +32,6 @@ fn matches(pattern: &[u8], text: &[u8]) -> bool {
     (0..=rest.len()).any(|at| matches(after, &rest[at..]))
 }
 
-pub(super) fn dbsize(redis: &mut SimRedis, _now: u64, _args: &[&[u8]]) -> Outcome {
-    Ok(Reply::count(redis.keyspace.len()))
-}
-
 pub(super) fn flush(redis: &mut SimRedis, _now: u64, _args: &[&[u8]]) -> Outcome {
     redis.keyspace.clear();
     Ok(Reply::ok())
@@ -51,6 +47,7 @@ pub(super) fn pexpire(redis: &mut SimRedis, now: u64, args: &[&[u8]]) -> Outcome
     }
     let expires_at = now
         .checked_add(ms.unsigned_abs())
+        .filter(|at| i64::try_from(*at).is_ok())
         .ok_or_else(|| Failure::new("ERR invalid expire time in 'pexpire' command"))?;
     Ok(Reply::from(redis.keyspace.set_expiry(args[0], expires_at)))
 }

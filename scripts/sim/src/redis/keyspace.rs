@@ -229,10 +229,6 @@ impl Keyspace {
         *self = Self::default();
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.slots.len()
-    }
-
     pub(super) fn string(&self, key: &[u8]) -> Result<Option<&Bytes>, Failure> {
         match self.slot(key).map(|slot| &slot.value) {
             None => Ok(None),

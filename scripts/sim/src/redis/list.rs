@@ -29,9 +29,9 @@ pub(super) fn llen(redis: &mut SimRedis, _now: u64, args: &[&[u8]]) -> Outcome {
 }
 
 pub(super) fn lindex(redis: &mut SimRedis, _now: u64, args: &[&[u8]]) -> Outcome {
+    let Some(list) = redis.keyspace.read::<List>(args[0])? else { return Ok(Reply::Nil) };
     let at = integer(args[1])?;
-    let list = redis.keyspace.read::<List>(args[0])?;
-    Ok(Reply::optional(list.and_then(|list| list.items[range(at, at, list.items.len())].first())))
+    Ok(Reply::optional(list.items[range(at, at, list.items.len())].first()))
 }
 
 pub(super) fn lrange(redis: &mut SimRedis, _now: u64, args: &[&[u8]]) -> Outcome {

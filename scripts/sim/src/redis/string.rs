@@ -9,50 +9,57 @@ pub(super) fn get(redis: &mut SimRedis, _now: u64, args: &[&[u8]]) -> Outcome {
 }
 
 #[derive(Default)]
-struct Options {
+struct Options<'a> {
     only_new: bool,
     only_old: bool,
     keeps_expiry: bool,
-    expires_at: Option<u64>,
+    /// A number, the milliseconds it counts, and whether it counts from now.
+    expiry: Option<(&'a [u8], i64, bool)>,
 }
 
-impl Options {
-    fn read(now: u64, words: &[&[u8]]) -> Result<Self, Failure> {
+impl<'a> Options<'a> {
+    fn read(words: &[&'a [u8]]) -> Result<Self, Failure> {
         let mut options = Self::default();
         let mut words = words.iter();
         while let Some(word) = words.next() {
-            let mut expiry = |unit: i64, from: u64| {
-                let number = integer(words.next().ok_or_else(Failure::syntax)?)?;
-                let invalid = || Failure::new("ERR invalid expire time in 'set' command");
-                let ms = number.checked_mul(unit).filter(|ms| *ms > 0).ok_or_else(invalid)?;
-                options.expires_at = Some(from.checked_add(ms.unsigned_abs()).ok_or_else(invalid)?);
-                Ok::<_, Failure>(())
+            let is_new = options.expiry.is_none() && !options.keeps_expiry;
+            let mut expiry = |unit, from_now| {
+                options.expiry = Some((words.next()?, unit, from_now));
+                is_new.then_some(())
             };
             match word.to_ascii_uppercase().as_slice() {
-                b"PX" => expiry(1, now)?,
-                b"EX" => expiry(1000, now)?,
-                b"PXAT" => expiry(1, 0)?,
-                b"NX" => options.only_new = true,
-                b"XX" => options.only_old = true,
-                b"KEEPTTL" => options.keeps_expiry = true,
-                _ => return Err(Failure::syntax()),
+                b"PX" => expiry(1, true),
+                b"EX" => expiry(1000, true),
+                b"PXAT" => expiry(1, false),
+                b"NX" => (!options.only_old).then(|| options.only_new = true),
+                b"XX" => (!options.only_new).then(|| options.only_old = true),
+                b"KEEPTTL" => is_new.then(|| options.keeps_expiry = true),
+                _ => None,
             }
+            .ok_or_else(Failure::syntax)?;
         }
-        let is_torn =
-            (options.only_new && options.only_old) || (options.keeps_expiry && options.expires_at.is_some());
-        if is_torn { Err(Failure::syntax()) } else { Ok(options) }
+        Ok(options)
+    }
+
+    fn expires_at(&self, now: u64) -> Result<Option<u64>, Failure> {
+        let Some((number, unit, from_now)) = self.expiry else { return Ok(None) };
+        let ms = integer(number)?.checked_mul(unit).filter(|ms| *ms > 0);
+        let at = ms.and_then(|ms| ms.unsigned_abs().checked_add(if from_now { now } else { 0 }));
+        let at = at.filter(|at| i64::try_from(*at).is_ok());
+        at.map(Some).ok_or_else(|| Failure::new("ERR invalid expire time in 'set' command"))
     }
 }
 
 pub(super) fn set(redis: &mut SimRedis, now: u64, args: &[&[u8]]) -> Outcome {
     let (key, value) = (args[0], args[1]);
-    let options = Options::read(now, &args[2..])?;
+    let options = Options::read(&args[2..])?;
+    let expires_at = options.expires_at(now)?;
     let before = redis.keyspace.slot(key);
     if (options.only_new && before.is_some()) || (options.only_old && before.is_none()) {
         return Ok(Reply::Nil);
     }
     let kept = before.and_then(|slot| slot.expires_at).filter(|_| options.keeps_expiry);
-    redis.keyspace.put(key, Value::String(value.into()), kept.or(options.expires_at));
+    redis.keyspace.put(key, Value::String(value.into()), kept.or(expires_at));
     redis.keyspace.expire(now);
     Ok(Reply::ok())
 }

@@ -61,7 +61,6 @@ macro_rules! commands {
 /// Sorted by name.
 static COMMANDS: &[Command] = &commands! {
     "CONFIG" 1..=MANY Outside info::config;
-    "DBSIZE" 0..=0 Reads keys::dbsize;
     "DEL" 1..=MANY Writes keys::del;
     "EVALSHA" 2..=MANY Outside script::evalsha;
     "EXISTS" 1..=MANY Reads keys::exists;

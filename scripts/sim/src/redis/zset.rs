@@ -137,7 +137,9 @@ struct Bound {
 impl Bound {
     fn read(text: &[u8]) -> Result<Self, Failure> {
         let (number, is_exclusive) = text.strip_prefix(b"(").map_or((text, false), |rest| (rest, true));
-        let number = float(number).ok_or_else(|| Failure::new("ERR min or max is not a float"))?;
+        // C reads nothing as zero.
+        let number = if number.is_empty() { Some(0.0) } else { float(number) };
+        let number = number.ok_or_else(|| Failure::new("ERR min or max is not a float"))?;
         Ok(Self { score: Score::new(number), is_exclusive })
     }
 }
@@ -236,7 +238,6 @@ fn by_rank(redis: &SimRedis, args: &[&[u8]], reversed: bool) -> Outcome {
 }
 
 pub(super) fn zrangebyscore(redis: &mut SimRedis, _now: u64, args: &[&[u8]]) -> Outcome {
-    let (least, most) = (Bound::read(args[1])?, Bound::read(args[2])?);
     let (mut with_scores, mut skip, mut take) = (false, 0, -1);
     let mut options = &args[3..];
     loop {
@@ -253,6 +254,7 @@ pub(super) fn zrangebyscore(redis: &mut SimRedis, _now: u64, args: &[&[u8]]) -> 
             _ => return Err(Failure::syntax()),
         }
     }
+    let (least, most) = (Bound::read(args[1])?, Bound::read(args[2])?);
     let Some(set) = redis.keyspace.read::<SortedSet>(args[0])? else { return Ok(Reply::Array(Vec::new())) };
     // Below zero means none to skip beyond everything, and all to take.
     let skip = usize::try_from(skip).unwrap_or(usize::MAX);

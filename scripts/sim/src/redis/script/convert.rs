@@ -54,14 +54,17 @@ pub(super) fn to_lua(lua: &Lua, reply: &Reply) -> mlua::Result<Value> {
         Reply::Status(text) => named(lua, "ok", text)?,
         Reply::Error(failure) => named(lua, "err", &failure.0)?,
         Reply::Array(items) => {
-            let item = |reply| match reply {
-                &Reply::Bulk(ref bytes) => text(lua, bytes),
-                other => Ok(Either::Right(to_lua(lua, other)?)),
-            };
-            let items: mlua::Result<Vec<Item<'_>>> = items.iter().map(item).collect();
+            let items: mlua::Result<Vec<Item<'_>>> = items.iter().map(|reply| item(lua, reply)).collect();
             Value::Table(lua.create_sequence_from(items?)?)
         }
     })
+}
+
+fn item<'a>(lua: &Lua, reply: &'a Reply) -> mlua::Result<Item<'a>> {
+    match reply {
+        Reply::Bulk(bytes) => text(lua, bytes),
+        other => Ok(Either::Right(to_lua(lua, other)?)),
+    }
 }
 
 fn named(lua: &Lua, name: &str, text: &str) -> mlua::Result<Value> {

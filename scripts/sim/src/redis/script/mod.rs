@@ -3,6 +3,7 @@
 mod convert;
 mod decode;
 mod encode;
+mod prelude;
 mod vm;
 
 use std::sync::Arc;

@@ -4,16 +4,20 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
+use mlua::state::{GcIncParams, GcMode};
 use mlua::{Function, Lua, LuaOptions, MultiValue, StdLib, Value};
 
 use super::super::SimRedis;
 use super::super::reply::{Failure, Outcome, Reply};
 use super::super::table;
+use super::prelude::PRELUDE;
 use super::{convert, decode, encode};
 
 /// Redis's own name for every script, which shows in errors.
 const CHUNK: &str = "user_script";
-const PRELUDE: &str = include_str!("prelude.lua");
+/// How far memory may grow before garbage is looked for, in percent of what was in use the last time. What is in use is
+/// nearly all code, and to look at it takes as long as many scripts.
+const GC_PAUSE: i32 = 1000;
 
 struct Vm {
     lua: Lua,
@@ -37,6 +41,7 @@ thread_local! {
 impl Vm {
     fn new() -> mlua::Result<Self> {
         let lua = Lua::new_with(StdLib::TABLE | StdLib::STRING | StdLib::MATH, LuaOptions::new())?;
+        lua.gc_set_mode(GcMode::Incremental(GcIncParams::default().pause(GC_PAUSE)));
         let call = lua.create_function(|lua, words: MultiValue| call(lua, &words))?;
         let encode = lua.create_function(|lua, value: Value| match encode::encode(&value) {
             Ok(text) => Ok((Value::String(lua.create_string(text)?), None)),

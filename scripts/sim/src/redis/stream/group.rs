@@ -15,11 +15,11 @@ fn no_group(key: &[u8], group: &[u8]) -> Failure {
 
 pub(in super::super) fn xack(redis: &mut SimRedis, _now: u64, args: &[&[u8]]) -> Outcome {
     let (key, name) = (args[0], args[1]);
+    let stream = redis.keyspace.read::<Stream>(key)?;
+    let Some(group) = stream.and_then(|stream| stream.groups.get(name)) else { return Ok(Reply::Int(0)) };
     let ids: Result<Vec<Id>, _> = args[2..].iter().map(|text| Id::read(text, 0)).collect();
     let ids = ids?;
-    let stream = redis.keyspace.read::<Stream>(key)?;
-    let group = stream.and_then(|stream| stream.groups.get(name));
-    if !group.is_some_and(|group| ids.iter().any(|id| group.pending.contains_key(id))) {
+    if !ids.iter().any(|id| group.pending.contains_key(id)) {
         return Ok(Reply::Int(0));
     }
     redis.keyspace.change(key, |stream: &mut Stream| {

@@ -156,7 +156,8 @@ impl Stream {
 
     /// Whether one was deleted from `start` on, as far as Redis can tell.
     fn has_tombstones_from(&self, start: Id) -> bool {
-        !self.entries.is_empty() && self.max_deleted != Id::ZERO && start <= self.max_deleted
+        let deleted = self.max_deleted;
+        !self.entries.is_empty() && deleted != Id::ZERO && self.first_id() <= deleted && start <= deleted
     }
 
     /// How many entries were ever added up to `id`, where Redis can tell.

@@ -77,8 +77,10 @@ fn of_one_stream(key: &[u8], entries: Vec<Reply>) -> Reply {
 
 pub(in super::super) fn xread(redis: &mut SimRedis, _now: u64, args: &[&[u8]]) -> Outcome {
     let read = Read::parse(args)?;
-    let Some(stream) = redis.keyspace.read::<Stream>(read.key)? else { return Ok(Reply::Nil) };
-    let after = if read.id == b"$" { stream.last_id } else { Id::read(read.id, 0)? };
+    let stream = redis.keyspace.read::<Stream>(read.key)?;
+    let after = if read.id == b"$" { None } else { Some(Id::read(read.id, 0)?) };
+    let Some(stream) = stream else { return Ok(Reply::Nil) };
+    let after = after.unwrap_or(stream.last_id);
     let Some(first) = after.next() else { return Ok(Reply::Nil) };
     let found = &stream.entries[stream.between(first, Id::MAX)];
     if found.is_empty() {

@@ -36,11 +36,13 @@ pub(in super::super) fn xadd(redis: &mut SimRedis, now: u64, args: &[&[u8]]) -> 
     if ["NOMKSTREAM", "MINID", "LIMIT"].iter().any(|option| is(id, option)) {
         return Err(Failure::not_simulated(id));
     }
+    let wanted = Wanted::read(id)?;
     if fields.is_empty() || fields.len() % 2 == 1 {
         return Err(Failure::new("ERR wrong number of arguments for 'xadd' command"));
     }
+    wanted.check()?;
     let last = redis.keyspace.read::<Stream>(key)?.map_or(Id::ZERO, |stream| stream.last_id);
-    let id = new_id(id, last, now)?;
+    let id = wanted.after(last, now)?;
     redis.keyspace.change(key, |stream: &mut Stream| {
         let fields = fields.iter().map(|bytes| Bytes::from(*bytes)).collect();
         stream.entries.push(Arc::new(Entry::new(id, fields, stream.entries_added)));
@@ -53,25 +55,43 @@ pub(in super::super) fn xadd(redis: &mut SimRedis, now: u64, args: &[&[u8]]) -> 
     Ok(id.reply())
 }
 
-fn new_id(text: &[u8], last: Id, now: u64) -> Result<Id, Failure> {
-    let exhausted =
-        || Failure::new("ERR The stream has exhausted the last possible ID, unable to add more items");
-    if text == b"*" {
-        return if now > last.ms { Ok(Id { ms: now, seq: 0 }) } else { last.next().ok_or_else(exhausted) };
+/// The id that an entry is to have.
+enum Wanted {
+    Next,
+    This(Id),
+}
+
+impl Wanted {
+    fn read(text: &[u8]) -> Result<Self, Failure> {
+        match text {
+            b"*" => Ok(Self::Next),
+            [.., b'-', b'*'] => Err(Failure::not_simulated(text)),
+            text => Id::read(text, 0).map(Self::This),
+        }
     }
-    if text.ends_with(b"-*") {
-        return Err(Failure::not_simulated(text));
+
+    fn check(&self) -> Result<(), Failure> {
+        match self {
+            Self::This(Id::ZERO) => {
+                Err(Failure::new("ERR The ID specified in XADD must be greater than 0-0"))
+            }
+            _ => Ok(()),
+        }
     }
-    let id = Id::read(text, 0)?;
-    if id == Id::ZERO {
-        return Err(Failure::new("ERR The ID specified in XADD must be greater than 0-0"));
+
+    fn after(self, last: Id, now: u64) -> Result<Id, Failure> {
+        let refused = |why: &str| Err(Failure::new(format!("ERR The {why}")));
+        let Some(next) = last.next() else {
+            return refused("stream has exhausted the last possible ID, unable to add more items");
+        };
+        match self {
+            Self::Next => Ok(next.max(Id { ms: now, seq: 0 })),
+            Self::This(id) if id <= last => {
+                refused("ID specified in XADD is equal or smaller than the target stream top item")
+            }
+            Self::This(id) => Ok(id),
+        }
     }
-    if id <= last {
-        return Err(Failure::new(
-            "ERR The ID specified in XADD is equal or smaller than the target stream top item",
-        ));
-    }
-    Ok(id)
 }
 
 impl Stream {
@@ -89,10 +109,10 @@ impl Stream {
 }
 
 pub(in super::super) fn xdel(redis: &mut SimRedis, _now: u64, args: &[&[u8]]) -> Outcome {
+    let Some(stream) = redis.keyspace.read::<Stream>(args[0])? else { return Ok(Reply::Int(0)) };
     let ids: Result<Vec<Id>, _> = args[1..].iter().map(|text| Id::read(text, 0)).collect();
     let ids = ids?;
-    let stream = redis.keyspace.read::<Stream>(args[0])?;
-    if !stream.is_some_and(|stream| ids.iter().any(|id| stream.holds(*id))) {
+    if !ids.iter().any(|id| stream.holds(*id)) {
         return Ok(Reply::Int(0));
     }
     redis.keyspace.change(args[0], |stream: &mut Stream| {

@@ -1,6 +1,8 @@
--- What Redis gives its scripts: the table `redis`, `cjson`, and a guard around globals.
--- Arguments: call, encode and decode in Rust. Each returns a value, and after it what went wrong or nothing.
--- Returns: a function that runs another and returns whether it came to its end, and its result or error.
+//! What Redis gives its scripts, in Lua: the table `redis`, `cjson`, and a guard around globals.
+
+/// Takes the functions `call`, `encode` and `decode` of Rust, each of which returns a value, and after it what went wrong or
+/// nothing. Returns a function that runs another and returns whether it came to its end, and its result or error.
+pub(super) const PRELUDE: &str = r"
 local call, encode, decode = ...
 local error, pcall, setmetatable, tostring = error, pcall, setmetatable, tostring
 
@@ -46,3 +48,4 @@ setmetatable(_G, {
 })
 
 return function(script) return pcall(script) end
+";
