@@ -110,7 +110,7 @@ impl Pool {
     }
 
     /// The account's next nonce, from `latest` on without a gap.
-    pub(super) fn pending(&self, account: Address, latest: u64) -> u64 {
+    pub fn pending(&self, account: Address, latest: u64) -> u64 {
         (latest..).find(|nonce| self.at(account, *nonce).is_none()).unwrap_or(latest)
     }
 
