@@ -65,6 +65,7 @@ impl Leader {
             if progressed {
                 self.ctx.metrics.count_departures(&plan.departures);
                 self.ctx.store.leave(&self.ctx.worker, Some(&self.fence), &plan.departures).await?;
+                crash_point!("after_pack");
             }
             if plan.txs.is_empty() && !progressed {
                 return Ok(());
@@ -242,6 +243,7 @@ impl Leader {
         tracing::warn!(jobs = departures.len(), problem, "refused before it got a nonce");
         self.ctx.metrics.count_departures(&departures);
         self.ctx.store.leave(&self.ctx.worker, Some(&self.fence), &departures).await?;
+        crash_point!("after_refuse");
         Ok(Submitted::Repack)
     }
 
