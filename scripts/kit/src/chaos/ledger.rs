@@ -15,6 +15,8 @@ pub enum TakenBack {
     Refunded(String),
     /// An operator's deletion, by whether the API says that the job is cancelled.
     Deleted(bool),
+    /// An operator's retry, by whether the API says that the job is queued again.
+    Retried(bool),
 }
 
 /// A payment that was answered with a 2xx.
@@ -28,7 +30,7 @@ pub struct Paid {
     pub units: u128,
     /// Whether the referrer gets a part in SGE.
     pub hybrid: bool,
-    /// Whether the token refuses to pay the referrer.
+    /// Whether nobody can pay it: the token refuses to, or it kills whoever looks at it.
     pub blocked: bool,
     /// The newest answer: its decision, and its job where it has one.
     pub decision: String,

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
 
 use super::kinds::Kind;
 use super::schedule::Outcome;
@@ -13,6 +16,8 @@ pub struct Sums {
     pub schedules: usize,
     pub jobs: usize,
     pub paid: usize,
+    pub not_paid: usize,
+    pub registered: usize,
     pub faults: usize,
     pub lost: usize,
     pub doubled: usize,
@@ -26,6 +31,8 @@ impl Sums {
         self.schedules += 1;
         self.jobs += verdict.accepted;
         self.paid += verdict.paid;
+        self.not_paid += verdict.not_paid;
+        self.registered += verdict.registered;
         self.faults += faults;
         // What has not ended is lost as long as it has not.
         let lost = verdict.count(Wrong::Lost) + verdict.count(Wrong::Unfinished);
@@ -43,6 +50,48 @@ impl Sums {
         let Self { schedules, jobs, faults, lost, doubled, .. } = self;
         format!("{schedules} schedules, {jobs} jobs, {faults} faults: {lost} lost, {doubled} doubled")
     }
+}
+
+/// What one command ran.
+pub struct Run {
+    /// Its options, by which it can be run again.
+    pub name: String,
+    pub outcomes: Vec<Outcome>,
+}
+
+impl Run {
+    /// Everything about it, as Markdown.
+    pub fn text(&self) -> String {
+        let sums = total(&self.outcomes);
+        let told = match &self.outcomes[..] {
+            // Of a single long run the last line says what it was about.
+            [outcome] => {
+                outcome.told.last().filter(|_| self.outcomes.len() == 1).cloned().unwrap_or_default()
+            }
+            _ => String::new(),
+        };
+        let Sums { paid, not_paid, registered, other, .. } = sums;
+        let mut text = format!("### `scripts/chaos {}`\n\n", self.name);
+        writeln!(
+            text,
+            "{}: {registered} registered, {paid} paid, {not_paid} truthfully not paid, {other} otherwise wrong. {told}\n",
+            sums.line()
+        )
+        .ok();
+        text.push_str(&table(&self.outcomes));
+        text
+    }
+}
+
+/// Where a page's generated part ends: what is appended goes in front of it.
+pub const END: &str = "<!-- end of what `scripts/chaos --report` wrote -->";
+
+/// Appends a run to the generated part of a page.
+pub fn append(page: &Path, run: &Run) -> Result<()> {
+    let text = std::fs::read_to_string(page).with_context(|| format!("read {}", page.display()))?;
+    let at = text.find(END).with_context(|| format!("no `{END}` in {}", page.display()))?;
+    let written = format!("{}{}\n{}", &text[..at], run.text(), &text[at..]);
+    std::fs::write(page, written).with_context(|| format!("write {}", page.display()))
 }
 
 /// All together.
@@ -99,6 +148,22 @@ mod tests {
             took: Duration::ZERO,
             logs: None,
         }
+    }
+
+    #[test]
+    fn a_run_is_appended_to_the_generated_part_of_a_page_and_nowhere_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let page = folder.path().join("page.md");
+        std::fs::write(&page, format!("before\n{END}\nafter\n")).unwrap();
+        let run = |name: &str| Run { name: name.to_owned(), outcomes: vec![outcome(&[Kind::KillApi], &[])] };
+        append(&page, &run("--seed 1")).unwrap();
+        append(&page, &run("--seed 2")).unwrap();
+        let text = std::fs::read_to_string(&page).unwrap();
+        assert!(text.starts_with("before\n### `scripts/chaos --seed 1`"), "{text}");
+        assert!(text.ends_with(&format!("{END}\nafter\n")), "{text}");
+        assert!(text.find("--seed 1") < text.find("--seed 2"));
+        std::fs::write(&page, "no place\n").unwrap();
+        assert!(append(&page, &run("--seed 3")).is_err());
     }
 
     #[test]

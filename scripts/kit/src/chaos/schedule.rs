@@ -21,11 +21,30 @@ use crate::world::{Builder, Client, Fault, Mining, Node, World};
 const RELAYERS: usize = 3;
 pub const CONFIRMATIONS: u64 = 3;
 const LEASE: Duration = Duration::from_secs(1);
-/// How long the work may take until all of it is answered, faults included.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(90);
-/// How long everything may take to end once nothing is wrong any more: a sweep comes every 30 s, and what it finds has its
-/// way before it.
-const SETTLED_WITHIN: Duration = Duration::from_secs(120);
+
+/// In what world a schedule is run, and within what bounds.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    pub builder: Builder,
+    /// Whether relayers that end by themselves have the same failpoints again.
+    pub keeps_failpoints: bool,
+    /// How long the work may take until all of it is answered, faults included.
+    pub answered_within: Duration,
+    /// How long everything may take to end once nothing is wrong any more.
+    pub settled_within: Duration,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self {
+            builder: world(),
+            keeps_failpoints: false,
+            answered_within: Duration::from_secs(90),
+            // A sweep comes every 30 s, and what it finds has its way before it.
+            settled_within: Duration::from_secs(120),
+        }
+    }
+}
 
 /// How a schedule went.
 pub struct Outcome {
@@ -40,6 +59,18 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// One of which nothing is known yet.
+    pub fn empty(number: u64) -> Self {
+        Self {
+            number,
+            injected: Vec::new(),
+            told: Vec::new(),
+            verdict: Verdict::default(),
+            took: Duration::ZERO,
+            logs: None,
+        }
+    }
+
     pub fn is_good(&self) -> bool {
         self.verdict.findings.is_empty()
     }
@@ -63,17 +94,10 @@ pub fn world() -> Builder {
 }
 
 /// Runs it. Whatever goes wrong, in the system or around it, is a finding.
-pub async fn run(schedule: &Schedule, keep: &Path) -> Outcome {
+pub async fn run(schedule: &Schedule, setting: &Setting, keep: &Path) -> Outcome {
     let begun = Instant::now();
-    let mut outcome = Outcome {
-        number: schedule.number,
-        injected: Vec::new(),
-        told: Vec::new(),
-        verdict: Verdict::default(),
-        took: Duration::ZERO,
-        logs: None,
-    };
-    let mut builder = world();
+    let mut outcome = Outcome::empty(schedule.number);
+    let mut builder = setting.builder.clone();
     let armed = arm(schedule);
     if let Some(armed) = &armed {
         for (name, value) in armed.env() {
@@ -83,7 +107,7 @@ pub async fn run(schedule: &Schedule, keep: &Path) -> Outcome {
     match builder.start().await {
         Ok(mut world) => {
             let mut ledger = Ledger::default();
-            if let Err(error) = play(&mut world, schedule, armed, &mut ledger, &mut outcome).await {
+            if let Err(error) = play(&mut world, schedule, setting, armed, &mut ledger, &mut outcome).await {
                 let what = format!("{error:#}");
                 outcome.verdict.findings.push(Finding::new(Wrong::Unfinished, what));
             }
@@ -112,6 +136,7 @@ fn arm(schedule: &Schedule) -> Option<Armed> {
 async fn play(
     world: &mut World,
     schedule: &Schedule,
+    setting: &Setting,
     armed: Option<Armed>,
     ledger: &mut Ledger,
     outcome: &mut Outcome,
@@ -121,8 +146,8 @@ async fn play(
         world.contracts.set_blocklisted(referrer.wallet.parse()?, true).await?;
     }
     let at = places(world)?;
-    let mut traffic = Traffic::new(&client, &schedule.work, ANSWERED_WITHIN);
-    let mut injector = Injector::new(world, armed);
+    let mut traffic = Traffic::new(&client, &schedule.work, setting.answered_within);
+    let mut injector = Injector::new(world, armed, setting.keeps_failpoints);
     tokio::select! {
         set_up = traffic.set_up() => set_up.context("set the work up")?,
         watched = injector.watch() => watched?,
@@ -135,12 +160,12 @@ async fn play(
             disturbed.context("inject or heal a fault")?;
             sent.context("send the work")?;
             if schedule.forgets() {
-                client.until_ready(SETTLED_WITHIN).await?;
+                client.until_ready(setting.settled_within).await?;
                 traffic.send_again().await.context("send everything again")?;
             }
             let resumes = schedule.faults.iter().any(|fault| fault.kind == Kind::ReorgDeep);
             tokio::select! {
-                settled = settle::until_settled(&client, SETTLED_WITHIN, resumes) => settled,
+                settled = settle::until_settled(&client, setting.settled_within, resumes) => settled,
                 watched = injector.watch() => watched,
             }
         };

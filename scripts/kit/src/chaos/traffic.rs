@@ -6,6 +6,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use futures::{StreamExt as _, TryStreamExt as _};
 use serde_json::Value;
 use shared::clock::Clock;
 use tokio::sync::watch;
@@ -17,6 +18,8 @@ use crate::world::client::payment;
 use crate::world::settings::WEBHOOK_SECRET;
 use crate::world::{Answer, Client, Delivery};
 
+/// Requests in flight, where nothing else says when they are sent.
+const AT_ONCE: usize = 16;
 /// Between two attempts at a request that was not answered, or not well.
 const AGAIN_AFTER: Duration = Duration::from_millis(150);
 
@@ -92,13 +95,36 @@ impl<'a> Traffic<'a> {
         registered.and(paid).map(drop)
     }
 
+    /// These payments, now.
+    pub async fn send_some(&self, payments: std::ops::Range<usize>) -> Result<()> {
+        let sent = self.work.payments[payments].iter().map(|payment| self.deliver(payment, "first"));
+        futures::stream::iter(sent).buffer_unordered(AT_ONCE).try_collect().await
+    }
+
+    /// One attempt at one payment, which counts as accepted only where it is sent again later. Gives its job, and whether it was
+    /// recognised; none where it was not answered well.
+    pub async fn once(&self, payment: usize) -> Result<Option<(String, bool)>> {
+        let (id, event) = self.delivery(&self.work.payments[payment], "first");
+        let answer = self.post(&id, &event).await?;
+        if answer.status >= 300 {
+            return Ok(None);
+        }
+        Ok(Some((answer.job_id()?, answer.body["repeated"] == true)))
+    }
+
+    fn delivery(&self, paid: &Payment, which: &str) -> (String, Value) {
+        let child = &self.work.children[paid.child].wallet;
+        let event = payment("succeeded", &paid.id, child, &decimal(paid.units));
+        (format!("msg_{}_{which}", paid.id), event)
+    }
+
     /// Everything once more, for a Redis that may have forgotten it: registrations first, as a merchant would.
     pub async fn send_again(&self) -> Result<()> {
         for child in 0..self.work.children.len() {
             self.register(child).await?;
         }
         let again = self.work.payments.iter().map(|payment| self.deliver(payment, "again"));
-        futures::future::try_join_all(again).await.map(drop)
+        futures::stream::iter(again).buffer_unordered(AT_ONCE).try_collect().await
     }
 
     async fn register(&self, child: usize) -> Result<()> {
@@ -123,30 +149,28 @@ impl<'a> Traffic<'a> {
             // Half of them as the processor repeats a delivery, half as one that it believes to be new.
             self.deliver(payment, if n % 2 == 0 { "first" } else { "second" }).await
         });
-        let back = async {
-            let Some((after, how)) = payment.back else { return Ok(()) };
-            sleep_until(answered + Duration::from_millis(after)).await;
-            self.take_back(payment, how).await
-        };
-        let (again, back) = tokio::join!(futures::future::try_join_all(again), back);
-        again.and(back)
+        let back = payment.back.iter().map(|(after, how)| async move {
+            sleep_until(answered + Duration::from_millis(*after)).await;
+            self.take_back(payment, *how).await
+        });
+        let (again, back) =
+            tokio::join!(futures::future::try_join_all(again), futures::future::try_join_all(back));
+        again.and(back).map(drop)
     }
 
     /// Delivers the payment, under a delivery id that `which` tells apart.
     async fn deliver(&self, paid: &Payment, which: &str) -> Result<()> {
-        let child = &self.work.children[paid.child].wallet;
-        let event = payment("succeeded", &paid.id, child, &decimal(paid.units));
-        let id = format!("msg_{}_{which}", paid.id);
+        let (id, event) = self.delivery(paid, which);
         let what = format!("the payment {}", paid.id);
         let answer = self.until_answered(&what, || self.post(&id, &event)).await?;
         let referrer = self.work.referrer_of(paid.child);
         let accepted = Paid {
             id: paid.id.clone(),
-            child: child.clone(),
+            child: self.work.children[paid.child].wallet.clone(),
             referrer: referrer.wallet.clone(),
             units: paid.units,
             hybrid: referrer.hybrid,
-            blocked: referrer.blocked,
+            blocked: referrer.blocked || paid.deadly,
             decision: answer.text("decision").unwrap_or_default().to_owned(),
             job: answer.job_id().ok(),
             back: Vec::new(),
@@ -169,13 +193,16 @@ impl<'a> Traffic<'a> {
                 TakenBack::Refunded(answer.text("outcome").unwrap_or_default().to_owned())
             }
             TakeBack::Delete => {
-                let job = self.locked(|ledger| {
-                    ledger.payments.iter().find(|known| known.id == paid.id).and_then(|known| known.job.clone())
-                });
-                let Some(job) = job else { return Ok(()) };
+                let Some(job) = self.job_of(paid) else { return Ok(()) };
                 let what = format!("the deletion of {job}");
                 let answer = self.until_decided(&what, &[409], || self.client.archive(&job, "chaos")).await?;
                 TakenBack::Deleted(answer.status == 200)
+            }
+            TakeBack::Retry => {
+                let Some(job) = self.job_of(paid) else { return Ok(()) };
+                let what = format!("the retry of {job}");
+                let answer = self.until_decided(&what, &[409], || self.client.retry(&job)).await?;
+                TakenBack::Retried(answer.status < 300)
             }
         };
         self.locked(|ledger| {
@@ -184,6 +211,10 @@ impl<'a> Traffic<'a> {
             }
         });
         Ok(())
+    }
+
+    fn job_of(&self, paid: &Payment) -> Option<String> {
+        self.locked(|ledger| ledger.payments.iter().find(|known| known.id == paid.id)?.job.clone())
     }
 
     /// One attempt at a delivery: the same id and content each time, signed for now.

@@ -11,7 +11,7 @@ pub struct Referrer {
     pub wallet: String,
     /// A part of the commission is paid in SGE.
     pub hybrid: bool,
-    /// The token refuses to pay this wallet.
+    /// Nobody can pay it: the token refuses to.
     pub blocked: bool,
 }
 
@@ -31,6 +31,8 @@ pub enum TakeBack {
     Refund,
     /// An operator deletes its job.
     Delete,
+    /// An operator retries its job, which takes nothing back and comes at the worst moment.
+    Retry,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,8 +46,10 @@ pub struct Payment {
     pub at: u64,
     /// Further deliveries, each so many milliseconds after the first was answered.
     pub again: Vec<u64>,
-    /// And how it is taken back, so many milliseconds after the first was answered.
-    pub back: Option<(u64, TakeBack)>,
+    /// And how it is taken back, each so many milliseconds after the first was answered.
+    pub back: Vec<(u64, TakeBack)>,
+    /// Whoever looks at it dies.
+    pub deadly: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,16 +90,42 @@ impl Work {
                 units: rng.random_range(1_000_000..500_000_000),
                 at: rng.random_range(0..SPREAD),
                 again: (0..rng.random_range(0..3)).map(|_| rng.random_range(0..4_000)).collect(),
-                back: None,
+                back: Vec::new(),
+                deadly: false,
             })
             .collect();
         if !forgets {
             for n in 1..payments.len().min(4) {
                 let how = if n == 3 { TakeBack::Delete } else { TakeBack::Refund };
-                payments[n].back = Some((rng.random_range(0..5_000), how));
+                payments[n].back.push((rng.random_range(0..5_000), how));
             }
         }
         payments.shuffle(rng);
+        Self { referrers, children, payments }
+    }
+
+    /// Many payments of `children` children that are there from the beginning, spread over `spread` milliseconds. What comes
+    /// twice and what is taken back is the caller's to add.
+    pub fn flood(rng: &mut impl Rng, children: usize, payments: usize, spread: u64) -> Self {
+        let referrers = vec![
+            Referrer { wallet: wallet(0xa0, rng), hybrid: false, blocked: false },
+            Referrer { wallet: wallet(0xa1, rng), hybrid: true, blocked: false },
+            Referrer { wallet: wallet(0xa2, rng), hybrid: false, blocked: true },
+        ];
+        let children: Vec<Child> = (0..children)
+            .map(|n| Child { wallet: wallet(0xc0, rng), referrer: n % 2, registers_at: None })
+            .collect();
+        let payments = (0..payments)
+            .map(|n| Payment {
+                id: format!("flood_{n}_{:08x}", rng.random::<u32>()),
+                child: n % children.len(),
+                units: rng.random_range(1_000_000..50_000_000),
+                at: rng.random_range(0..spread.max(1)),
+                again: Vec::new(),
+                back: Vec::new(),
+                deadly: false,
+            })
+            .collect();
         Self { referrers, children, payments }
     }
 
@@ -119,7 +149,8 @@ impl Work {
             units: 10_000_000 + n as u128,
             at: 0,
             again: Vec::new(),
-            back: None,
+            back: Vec::new(),
+            deadly: false,
         };
         let payments = vec![payment(0, 0), payment(1, 0), payment(2, 0), payment(3, 1)];
         Self { referrers, children, payments }
@@ -152,13 +183,13 @@ mod tests {
         let whole = Work::draw(&mut rng, 20, false);
         assert_eq!((whole.jobs(), whole.children.len()), (20, EARLY + LATE));
         for back in [TakeBack::Refund, TakeBack::Delete] {
-            assert!(whole.payments.iter().any(|payment| payment.back.is_some_and(|(_, how)| how == back)));
+            assert!(whole.payments.iter().any(|payment| payment.back.iter().any(|(_, how)| *how == back)));
         }
         assert!(whole.payments.iter().any(|payment| !payment.again.is_empty()));
         let blocked = whole.payments.iter().filter(|payment| whole.referrer_of(payment.child).blocked);
         assert_eq!(blocked.count(), 1);
         let careful = Work::draw(&mut rng, 20, true);
         assert_eq!((careful.jobs(), careful.children.len()), (20, EARLY));
-        assert!(careful.payments.iter().all(|payment| payment.back.is_none()));
+        assert!(careful.payments.iter().all(|payment| payment.back.is_empty()));
     }
 }

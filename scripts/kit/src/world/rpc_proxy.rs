@@ -63,6 +63,8 @@ pub enum Fault {
     WrongChainId,
     /// Transactions are passed on, and the answer to that is never given.
     SwallowSend,
+    /// The same for `n` of a hundred transactions, by their hashes: always for the same ones.
+    SwallowSome(u64),
     /// Transactions are accepted with their right hash, and never passed on.
     DropSend,
     /// No logs: neither when asked for, nor in receipts.

@@ -51,6 +51,8 @@ pub struct Injector<'a> {
     /// What is meant to be down.
     down: BTreeSet<Part>,
     armed: Option<Armed>,
+    /// What the environment of a relayer that is started again is changed by.
+    restart: Env,
     looked_at: Instant,
     /// What was done, for people, each with the time since this began.
     pub told: Vec<String>,
@@ -60,8 +62,10 @@ pub struct Injector<'a> {
 }
 
 impl<'a> Injector<'a> {
-    pub fn new(world: &'a mut World, armed: Option<Armed>) -> Self {
+    /// `keeps_failpoints`: whether a relayer that is started again has the failpoints that it had.
+    pub fn new(world: &'a mut World, armed: Option<Armed>, keeps_failpoints: bool) -> Self {
         Self {
+            restart: if keeps_failpoints { Env::new() } else { unarmed() },
             world,
             base: 0,
             down: BTreeSet::new(),
@@ -128,7 +132,7 @@ impl<'a> Injector<'a> {
         self.looked_at = Instant::now();
         for index in 0..self.world.relayers.len() {
             if !self.down.contains(&Part::Relayer(index)) && !self.world.relayer(index)?.is_running() {
-                self.world.restart_relayer(index, &unarmed())?;
+                self.world.restart_relayer(index, &self.restart)?;
                 self.tell(format!("relayer {index} had ended and was started again"));
             }
         }

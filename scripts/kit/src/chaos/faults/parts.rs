@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use nix::sys::signal::Signal;
 
-use super::{Injector, Part, Undo, unarmed};
+use super::{Injector, Part, Undo};
 use crate::chaos::kinds::Kind;
 use crate::chaos::plan::Planned;
 use crate::world::{Env, Fault, LinkFault};
@@ -68,7 +68,7 @@ impl Injector<'_> {
         self.down.remove(&part);
         match part {
             Part::Api => self.world.api.as_mut().context("no API")?.restart(&Env::new()),
-            Part::Relayer(index) => self.world.restart_relayer(index, &unarmed()),
+            Part::Relayer(index) => self.world.restart_relayer(index, &self.restart),
         }
     }
 
@@ -122,8 +122,10 @@ impl Injector<'_> {
             Kind::RpcFork => Fault::Fork,
             _ => Fault::Tip(100_000_000_000 * few),
         };
-        let is_of_all =
-            matches!(fault.kind, Kind::RpcAllDown | Kind::RpcAllHang | Kind::RpcLimited | Kind::RpcSwallowSend);
+        let is_of_all = matches!(
+            fault.kind,
+            Kind::RpcAllDown | Kind::RpcAllHang | Kind::RpcLimited | Kind::RpcSwallowSend
+        );
         let chosen = fault.pick(0, self.world.proxies.len() as u64) as usize;
         for (n, proxy) in self.world.proxies.iter().enumerate() {
             if is_of_all || n == chosen {

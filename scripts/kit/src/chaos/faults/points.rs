@@ -30,7 +30,7 @@ impl Action {
         }
     }
 
-    const fn kind(self) -> Kind {
+    pub const fn kind(self) -> Kind {
         match self {
             Self::Kill => Kind::PointKill,
             Self::Pause => Kind::PointPause,
@@ -54,6 +54,7 @@ pub struct Armed {
     pub point: &'static str,
     pub action: Action,
     pub passes: u64,
+    mark: String,
     /// Relayers that were there, and those that stand still since.
     acted: Vec<usize>,
     paused: Vec<(usize, Instant)>,
@@ -61,12 +62,19 @@ pub struct Armed {
 
 impl Armed {
     pub fn new(point: &'static str, action: Action, passes: u64) -> Self {
-        Self { point, action, passes, acted: Vec::new(), paused: Vec::new() }
+        let mark = format!("reached {point}");
+        Self { point, action, passes, mark, acted: Vec::new(), paused: Vec::new() }
+    }
+
+    /// The same under another mark, where a log may hold earlier ones.
+    #[must_use]
+    pub fn called(self, mark: String) -> Self {
+        Self { mark, ..self }
     }
 
     /// The mark in the log of a relayer that is there.
-    pub fn mark(&self) -> String {
-        format!("reached {}", self.point)
+    pub fn mark(&self) -> &str {
+        &self.mark
     }
 
     /// `FAILPOINTS` of a relayer: it says that it is there, and stays until it is dealt with.
@@ -89,7 +97,7 @@ impl Injector<'_> {
     pub(super) fn at_points(&mut self) -> Result<()> {
         let Some(mut armed) = self.armed.take() else { return Ok(()) };
         for index in 0..self.world.relayers.len() {
-            if armed.acted.contains(&index) || !self.world.logs(index).contains(&armed.mark()) {
+            if armed.acted.contains(&index) || !self.world.logs(index).contains(armed.mark()) {
                 continue;
             }
             armed.acted.push(index);

@@ -55,12 +55,12 @@ impl Injector<'_> {
                 Ok((format!("killed; {bytes} bytes will be missing"), Undo::CutAndStart(bytes)))
             }
             Kind::RedisOld => {
-                let copy = redis.folder().with_file_name("redis-copy");
+                let copy = redis.folder().with_file_name(format!("redis-copy-{}", fault.at));
                 redis.copy_data(&copy)?;
                 Ok(("its data was copied".into(), Undo::Restore(copy)))
             }
             _ => {
-                let replica = redis.replica("redis-replica").await?;
+                let replica = redis.replica(&format!("redis-replica-{}", fault.at)).await?;
                 replica.promote().await?;
                 Ok(("a replica hears nothing more".into(), Undo::FailOver(Box::new(replica))))
             }

@@ -156,7 +156,7 @@ async fn at_step(world: &mut World, step: Step, action: Action, ledger: &mut Led
     step.scene.before(world, &mut traffic, &env).await.context("before the step")?;
     let reached = async |world: &mut World| -> Result<()> {
         until(&format!("relayer 0 to have {}", armed.mark()), REACHED_WITHIN, || async {
-            Ok(world.logs(0).contains(&armed.mark()).then_some(()))
+            Ok(world.logs(0).contains(armed.mark()).then_some(()))
         })
         .await
     };

@@ -84,7 +84,12 @@ impl Scene {
     }
 
     /// Everything up to the step.
-    pub(super) async fn before(self, world: &mut World, traffic: &mut Traffic<'_>, armed: &Env) -> Result<()> {
+    pub(super) async fn before(
+        self,
+        world: &mut World,
+        traffic: &mut Traffic<'_>,
+        armed: &Env,
+    ) -> Result<()> {
         match self {
             Self::NoChain | Self::Stopped | Self::ManyBlocks | Self::DeepReorg => {
                 self.before_in_motion(world, traffic, armed).await
@@ -216,7 +221,9 @@ impl Scene {
     pub(super) async fn after(self, world: &mut World, client: &Client) -> Result<()> {
         match self {
             Self::NoChain => world.proxies.iter().for_each(|proxy| proxy.set(Fault::Pass)),
-            Self::Stopped if !world.relayer(0)?.is_running() => world.restart_relayer(0, &super::unarmed())?,
+            Self::Stopped if !world.relayer(0)?.is_running() => {
+                world.restart_relayer(0, &super::unarmed())?
+            }
             Self::Stopped => {
                 // It was told to stop, and does so whatever happens to it at the step.
                 world.relayer(0)?.process().wait(LIMIT).await.ok();
@@ -281,7 +288,8 @@ async fn hole(world: &mut World, traffic: &mut Traffic<'_>, armed: &Env) -> Resu
     world.redis.copy_data(&copy)?;
     world.restart_relayer(0, &super::unarmed())?;
     until("a transaction in the pool", LIMIT, || async {
-        let pending = world.anvil.provider().get_transaction_count(crate::world::contracts::RELAYER).pending();
+        let pending =
+            world.anvil.provider().get_transaction_count(crate::world::contracts::RELAYER).pending();
         Ok((pending.await? > world.contracts.relayer_nonce().await?).then_some(()))
     })
     .await?;

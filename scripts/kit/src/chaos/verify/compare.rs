@@ -45,11 +45,8 @@ pub fn check(ledger: &Ledger, facts: &Facts, watched: &Watched, terms: &Terms, f
 fn registrations(ledger: &Ledger, facts: &Facts, terms: &Terms, verdict: &mut Verdict) {
     for asked in &ledger.registrations {
         let what = format!("the registration of {} (job {})", asked.child, asked.job);
-        let written: Vec<_> = facts
-            .referrals
-            .iter()
-            .filter(|referral| Ok(referral.child) == asked.child.parse())
-            .collect();
+        let written: Vec<_> =
+            facts.referrals.iter().filter(|referral| Ok(referral.child) == asked.child.parse()).collect();
         let right = written.iter().any(|referral| Ok(referral.referrer) == asked.referrer.parse());
         let deep = written.iter().all(|referral| referral.block + terms.confirmations <= facts.head);
         let state = facts.jobs.get(&asked.job).cloned().flatten();
@@ -58,7 +55,9 @@ fn registrations(ledger: &Ledger, facts: &Facts, terms: &Terms, verdict: &mut Ve
                 verdict.registered += 1;
                 continue;
             }
-            Some("done") => Finding::new(Wrong::Untruthful, format!("{what} is done; in the chain: {written:?}")),
+            Some("done") => {
+                Finding::new(Wrong::Untruthful, format!("{what} is done; in the chain: {written:?}"))
+            }
             Some("failed" | "cancelled") => Finding::new(Wrong::Lost, format!("{what} has ended: {state:?}")),
             Some(_) => Finding::new(Wrong::Unfinished, format!("{what}: {state:?}")),
             None => Finding::new(Wrong::Lost, format!("{what} is not known any more")),
@@ -119,13 +118,17 @@ impl Case<'_> {
             ("failed" | "cancelled", false) => {
                 self.wrong(Wrong::Untruthful, &format!("is paid, and its job says {job:?}"));
             }
-            ("cancelled", true) if !self.payment.back.is_empty() => self.verdict.not_paid += 1,
+            ("cancelled", true) if self.was_taken_back() => self.verdict.not_paid += 1,
             ("failed", true) if self.payment.blocked => self.verdict.not_paid += 1,
             ("failed" | "cancelled", true) => {
                 self.wrong(Wrong::Lost, &format!("has ended without a cause: {job:?}"));
             }
             _ => self.wrong(Wrong::Unfinished, &format!("has not ended: {job:?}")),
         }
+    }
+
+    fn was_taken_back(&self) -> bool {
+        self.payment.back.iter().any(|back| !matches!(back, TakenBack::Retried(_)))
     }
 
     /// Paid, and as deep as it has to be by now, and by the time it was first shown as done.
@@ -171,7 +174,7 @@ impl Case<'_> {
                     self.wrong(Wrong::Doubled, "was paid after its deletion was answered with success");
                 }
                 TakenBack::Refunded(_) => self.owed(is_paid),
-                TakenBack::Deleted(_) => {}
+                TakenBack::Deleted(_) | TakenBack::Retried(_) => {}
             }
         }
     }

@@ -7,7 +7,11 @@ use alloy::primitives::{Address, B256, U256, keccak256};
 use alloy::providers::{Provider as _, ProviderBuilder};
 use alloy::rpc::types::{Filter, Log, TransactionRequest};
 use anyhow::{Context as _, Result, ensure};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::Value;
+
+/// Questions to the API at a time.
+const AT_ONCE: usize = 16;
 
 /// Where to ask.
 #[derive(Debug, Clone)]
@@ -93,8 +97,7 @@ pub async fn read<'a>(
 
 async fn read_chain(at: &Where, facts: &mut Facts) -> Result<()> {
     let node = ProviderBuilder::new().connect_http(at.rpc.parse()?);
-    let logs =
-        node.get_logs(&Filter::new().address(vec![at.payout, at.registry]).from_block(0)).await?;
+    let logs = node.get_logs(&Filter::new().address(vec![at.payout, at.registry]).from_block(0)).await?;
     let paid = keccak256("AffiliatePaid(bytes32,address,address,uint256,uint256)");
     let registered = keccak256("ReferralRegistered(address,address)");
     for log in &logs {
@@ -106,7 +109,8 @@ async fn read_chain(at: &Where, facts: &mut Facts) -> Result<()> {
     }
     for referrer in facts.paid.iter().map(|event| event.referrer) {
         if !facts.balances.contains_key(&referrer) {
-            let (usdc, sge) = (balance(&node, at.usdc, referrer).await?, balance(&node, at.sge, referrer).await?);
+            let (usdc, sge) =
+                (balance(&node, at.usdc, referrer).await?, balance(&node, at.sge, referrer).await?);
             facts.balances.insert(referrer, (usdc, sge));
         }
     }
@@ -186,16 +190,21 @@ async fn read_api<'a>(
     let http = reqwest::Client::builder().timeout(Duration::from_secs(20)).build()?;
     let api = Api { http, at };
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    for job in jobs {
-        let found = api.get(&format!("/api/jobs/{job}")).await?.map(|record| JobFact {
+    let asked = jobs.map(async |job| anyhow::Ok((job, api.get(&format!("/api/jobs/{job}")).await?)));
+    let found: Vec<_> = stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
+    for (job, record) in found {
+        let found = record.map(|record| JobFact {
             state: text(&record["state"]),
             stage: text(&record["stage"]),
             class: text(&record["error"]["class"]),
         });
         facts.jobs.insert(job.to_owned(), found);
     }
-    for id in payments {
-        let Some(record) = api.get(&format!("/api/payments/payments:{id}")).await? else { continue };
+    let asked =
+        payments.map(async |id| anyhow::Ok((id, api.get(&format!("/api/payments/payments:{id}")).await?)));
+    let found: Vec<_> = stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
+    for (id, record) in found {
+        let Some(record) = record else { continue };
         let amount = |token: &str| text(&record["owed"][token]).parse().unwrap_or(U256::ZERO);
         facts.owed.insert(id.to_owned(), Owed { usdc: amount("usdc"), sge: amount("sge") });
     }

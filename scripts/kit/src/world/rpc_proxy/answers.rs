@@ -50,6 +50,10 @@ impl Upstream {
                 self.forward(question).await;
                 None
             }
+            Fault::SwallowSome(n) if method == "eth_sendRawTransaction" => {
+                let answer = self.forward(question).await;
+                (!is_among(n, question)).then_some(answer)
+            }
             Fault::DropSend if method == "eth_sendRawTransaction" => Some(accepted(question)),
             Fault::Tip(n) if method == "eth_maxPriorityFeePerGas" => Some(result(question, hex(n))),
             Fault::Slow(n) => {
@@ -215,6 +219,13 @@ fn accepted(question: &Value) -> Value {
         Some(raw) => result(question, json!(keccak256(raw))),
         None => error(question, "invalid params"),
     }
+}
+
+/// Whether these bytes belong to `percent` of all that may be sent.
+fn is_among(percent: u64, question: &Value) -> bool {
+    let raw = question["params"][0].as_str().unwrap_or_default();
+    let digest = keccak256(raw);
+    u64::from(u16::from_be_bytes([digest[0], digest[1]])) * 100 < percent * 65_536
 }
 
 /// The block with another hash.
