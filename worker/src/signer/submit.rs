@@ -243,7 +243,6 @@ impl Leader {
         tracing::warn!(jobs = departures.len(), problem, "refused before it got a nonce");
         self.ctx.metrics.count_departures(&departures);
         self.ctx.store.leave(&self.ctx.worker, Some(&self.fence), &departures).await?;
-        crash_point!("after_refuse");
         Ok(Submitted::Repack)
     }
 

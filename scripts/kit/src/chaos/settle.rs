@@ -21,13 +21,22 @@ pub async fn head(at: &Where) -> Result<u64> {
     Ok(node.get_block_number().await?)
 }
 
-/// Waits until no job is unfinished, no nonce open and no gate closed. Where somebody `resumes`, it is done for them.
+/// How long everything has to be at rest: a leader looks at least once a second.
+const AT_REST: Duration = Duration::from_millis(1_500);
+
+/// Waits until no job is unfinished, no nonce open and no gate closed, and stays so for a while. Where somebody `resumes`, it
+/// is done for them.
 pub async fn until_settled(client: &Client, limit: Duration, resumes: bool) -> Result<()> {
     let deadline = Instant::now() + limit;
+    let mut since = None;
     loop {
         let last = match left(client, resumes).await {
-            Ok(None) => return Ok(()),
-            Ok(Some(left)) => left,
+            Ok(None) if since.get_or_insert_with(Instant::now).elapsed() >= AT_REST => return Ok(()),
+            Ok(None) => String::from("not for long enough"),
+            Ok(Some(left)) => {
+                since = None;
+                left
+            }
             Err(error) => format!("{error:#}"),
         };
         if Instant::now() > deadline {

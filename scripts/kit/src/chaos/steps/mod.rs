@@ -64,7 +64,6 @@ pub const CRASH_POINTS: &[Step] = &[
     step("after_filler_journal", Scene::Hole),
     // Signing.
     step("after_pack", Scene::ReadyThenPaused),
-    step("after_refuse", Scene::SmallBlocks),
     step("after_sign", Scene::Work),
     step("after_journal", Scene::Work),
     step("after_broadcast", Scene::Work),

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use alloy::primitives::{U256, keccak256};
 use alloy::providers::Provider as _;
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
-use serde_json::json;
 
 use crate::chaos::schedule::CONFIRMATIONS;
 use crate::chaos::traffic::Traffic;
@@ -46,8 +45,6 @@ pub(super) enum Scene {
     Sync,
     /// Redis forgot a transaction that is in the pool.
     Hole,
-    /// No block could hold a payout.
-    SmallBlocks,
     /// The base fee is above what was bid.
     PricedOut,
     /// The token refuses a payout that was checked.
@@ -95,9 +92,7 @@ impl Scene {
                 self.before_in_motion(world, traffic, armed).await
             }
             Self::Hole => hole(world, traffic, armed).await,
-            Self::ReadyThenPaused | Self::SmallBlocks | Self::Refused => {
-                self.before_checked(world, traffic, armed).await
-            }
+            Self::ReadyThenPaused | Self::Refused => self.before_checked(world, traffic, armed).await,
             _ => self.before_start(world, traffic, armed).await,
         }
     }
@@ -169,7 +164,14 @@ impl Scene {
                 traffic.send().await?;
                 world.anvil.mine(80).await
             }
-            _ => world.anvil.reorg(CONFIRMATIONS + 3).await,
+            _ => {
+                // As deep as the oldest payment, which was final, and is gone then.
+                let oldest = world.contracts.paid().await?.iter().map(|event| event.block).min();
+                let head = world.anvil.block_number().await?;
+                let depth = head + 1 - oldest.context("nothing is paid")?;
+                ensure!(depth > CONFIRMATIONS, "only {depth} blocks");
+                world.anvil.reorg(depth).await
+            }
         }
     }
 
@@ -179,7 +181,9 @@ impl Scene {
         client.pause("signing", "until they are checked").await?.expect(&[200])?;
         traffic.send().await?;
         let ledger = traffic.ledger();
-        let job = ledger.payments.iter().find_map(|paid| paid.job.clone());
+        // Of the child that is registered: the other's waits until its registration is signed.
+        let first = &traffic.work().payments[0].id;
+        let job = ledger.payments.iter().find(|paid| paid.id == *first).and_then(|paid| paid.job.clone());
         ensure!(job.is_some(), "no job");
         until("a payout to be checked", LIMIT, || async {
             let record = client.job(job.as_deref().unwrap_or_default()).await?;
@@ -190,11 +194,6 @@ impl Scene {
         let usdc = world.contracts.usdc();
         match self {
             Self::ReadyThenPaused => _ = world.contracts.as_owner(world.contracts.payout().pause()).await?,
-            Self::SmallBlocks => {
-                world.anvil.rpc("evm_setBlockGasLimit", json!(["0x493e0"])).await?;
-                let head = world.anvil.block_number().await?;
-                world.anvil.until_block(head + 2, LIMIT).await?;
-            }
             _ => {
                 world.anvil.set_mining(Mining::Manual).await?;
             }
@@ -207,7 +206,7 @@ impl Scene {
             })
             .await?;
             // Pays more for its place in the block than the payouts do, and so comes first.
-            let referrer = ledger.payments[0].referrer.parse()?;
+            let referrer = traffic.work().referrer_of(0).wallet.parse()?;
             let block = usdc.setBlocklisted(referrer, true).from(DEPLOYER);
             let dear = block.max_fee_per_gas(900 * GWEI).max_priority_fee_per_gas(90 * GWEI);
             let sent = dear.send().await?;
@@ -231,10 +230,6 @@ impl Scene {
             }
             Self::Hole | Self::PricedOut => world.anvil.set_mining(Mining::Every(1)).await?,
             Self::ReadyThenPaused => _ = world.contracts.as_owner(world.contracts.payout().unpause()).await?,
-            Self::SmallBlocks => {
-                world.anvil.rpc("evm_setBlockGasLimit", json!(["0x1c9c380"])).await?;
-                retry_failed(world, client).await?;
-            }
             Self::Refused => {
                 let blocked = world.contracts.usdc();
                 let work = crate::chaos::work::Work::small();

@@ -103,12 +103,12 @@ mod tests {
         redis.kill();
         assert_eq!(redis.cut_tail(1).unwrap(), 1);
         redis.restart().await.unwrap();
-        assert_eq!(redis.cli(&["MGET", "a", "b"]).await.unwrap(), "1\n");
+        assert_eq!(redis.cli(&["MGET", "a", "b"]).await.unwrap(), "1");
         redis.cli(&["SET", "c", "3"]).await.unwrap();
         redis.kill();
         redis.put_data(&folder.path().join("old")).unwrap();
         redis.restart().await.unwrap();
-        assert_eq!(redis.cli(&["MGET", "a", "b", "c"]).await.unwrap(), "1\n\n");
+        assert_eq!(redis.cli(&["MGET", "a", "b", "c"]).await.unwrap(), "1");
         assert!(redis.used_memory().await.unwrap() > 100_000);
     }
 
