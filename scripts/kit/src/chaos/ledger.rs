@@ -1,5 +1,7 @@
 //! What was asked and what was answered: all that a merchant, a payment processor and an operator know.
 
+use std::collections::BTreeMap;
+
 /// A registration that was accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registration {
@@ -48,6 +50,26 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// How refunds, deletions and retries were answered; none where nothing was taken back.
+    pub fn taken_back(&self) -> Option<String> {
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        for back in self.payments.iter().flat_map(|payment| &payment.back) {
+            let answer = match back {
+                TakenBack::Refunded(outcome) => format!("refund {outcome}"),
+                TakenBack::Deleted(granted) => {
+                    format!("deletion {}", if *granted { "granted" } else { "refused" })
+                }
+                TakenBack::Retried(granted) => {
+                    format!("retry {}", if *granted { "granted" } else { "refused" })
+                }
+            };
+            *counts.entry(answer).or_default() += 1;
+        }
+        let words: Vec<String> =
+            counts.into_iter().map(|(answer, count)| format!("{answer} {count}×")).collect();
+        (!words.is_empty()).then(|| words.join(", "))
+    }
+
     /// Every job that anybody was told of.
     pub fn jobs(&self) -> impl Iterator<Item = &str> {
         let registrations = self.registrations.iter().map(|registration| registration.job.as_str());

@@ -185,6 +185,9 @@ fn tell(what: &str, outcome: &Outcome) {
     for line in &outcome.told {
         println!("  {line}");
     }
+    if let Some(summary) = &outcome.summary {
+        println!("  {summary}");
+    }
     for finding in verdict.findings.iter().take(SHOWN) {
         println!("  WRONG: {finding}");
     }

@@ -144,6 +144,8 @@ mod tests {
             number: 0,
             injected: injected.to_vec(),
             told: Vec::new(),
+            summary: None,
+            taken_back: None,
             verdict: Verdict { accepted: 20, paid: 17, not_paid: 3, registered: 0, findings },
             took: Duration::ZERO,
             logs: None,

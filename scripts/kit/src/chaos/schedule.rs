@@ -52,6 +52,10 @@ pub struct Outcome {
     pub injected: Vec<Kind>,
     /// What was done to it, in order.
     pub told: Vec<String>,
+    /// What a long run was about, in one sentence.
+    pub summary: Option<String>,
+    /// How refunds, deletions and retries were answered.
+    pub taken_back: Option<String>,
     pub verdict: Verdict,
     pub took: Duration,
     /// Where its logs are, where something is wrong.
@@ -65,6 +69,8 @@ impl Outcome {
             number,
             injected: Vec::new(),
             told: Vec::new(),
+            summary: None,
+            taken_back: None,
             verdict: Verdict::default(),
             took: Duration::ZERO,
             logs: None,
@@ -177,6 +183,7 @@ async fn play(
     outcome.told = std::mem::take(&mut injector.told);
     outcome.injected = std::mem::take(&mut injector.injected);
     *ledger = traffic.ledger();
+    outcome.taken_back = ledger.taken_back();
     let verdict = judge(world, schedule, ledger, &watch.seen(), &at).await;
     match (settled, verdict) {
         (Ok(()), Ok(verdict)) => outcome.verdict = verdict,

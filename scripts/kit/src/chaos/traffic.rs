@@ -101,15 +101,22 @@ impl<'a> Traffic<'a> {
         futures::stream::iter(sent).buffer_unordered(AT_ONCE).try_collect().await
     }
 
-    /// One attempt at one payment, which counts as accepted only where it is sent again later. Gives its job, and whether it was
-    /// recognised; none where it was not answered well.
-    pub async fn once(&self, payment: usize) -> Result<Option<(String, bool)>> {
+    /// One attempt at one payment, which counts as accepted only where it is sent again later. Gives its job; none where it was
+    /// not answered well.
+    pub async fn once(&self, payment: usize) -> Result<Option<String>> {
         let (id, event) = self.delivery(&self.work.payments[payment], "first");
         let answer = self.post(&id, &event).await?;
         if answer.status >= 300 {
             return Ok(None);
         }
-        Ok(Some((answer.job_id()?, answer.body["repeated"] == true)))
+        answer.job_id().map(Some)
+    }
+
+    /// The same delivery again, until it is answered. Gives its job, and whether it was recognised.
+    pub async fn again(&self, payment: usize) -> Result<(Option<String>, bool)> {
+        let (id, event) = self.delivery(&self.work.payments[payment], "first");
+        let answer = self.until_answered("a delivery that comes again", || self.post(&id, &event)).await?;
+        Ok((answer.job_id().ok(), answer.body["repeated"] == true))
     }
 
     fn delivery(&self, paid: &Payment, which: &str) -> (String, Value) {

@@ -83,8 +83,8 @@ impl Armed {
         let skip = if *passes == 0 { String::new() } else { format!("{passes}*off->") };
         let stays = match self.action {
             Action::Kill => "1*pause",
-            // Long enough to be frozen there; it goes on from there when it is thawed.
-            Action::Pause => "1*sleep(700)",
+            // Long enough to be frozen there, and over when it is thawed: it goes on from there at once.
+            Action::Pause => "1*sleep(2500)",
             Action::Error => "1*return",
         };
         let text = format!("at_{point}={skip}1*print({});{point}={skip}{stays}", self.mark());

@@ -38,7 +38,9 @@ pub(super) async fn run(mode: Mode, count: u64, seed: u64, keep: &Path) -> Outco
         _ => (Work::flood(&mut rng, CHILDREN, many, 20_000 + count * 10), Vec::new()),
     };
     let schedule = Schedule { number: 0, work, faults };
-    schedule::run(&schedule, &setting, keep).await
+    let mut outcome = schedule::run(&schedule, &setting, keep).await;
+    outcome.summary = outcome.taken_back.take();
+    outcome
 }
 
 fn setting(mode: Mode) -> Setting {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
@@ -23,7 +23,9 @@ use crate::world::{Client, Env, Mining, World};
 const BEFORE_WRITES: [&str; 3] = ["after_sign", "after_finish", "after_replacement_sign"];
 /// Payments while one leader stands still.
 const PAYMENTS: usize = 3;
-const LIMIT: std::time::Duration = std::time::Duration::from_secs(40);
+const LIMIT: Duration = Duration::from_secs(40);
+/// A write that is on its way when its leader notices is refused within that time.
+const REFUSED_WITHIN: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(count: u64, seed: u64, keep: &Path) -> Outcome {
     let begun = Instant::now();
@@ -42,17 +44,17 @@ async fn pause_all(count: u64, seed: u64, keep: &Path, outcome: &mut Outcome) ->
     let client = world.client()?;
     let traffic = Traffic::new(&client, &work, LIMIT * (2 + u32::try_from(count)?));
     traffic.set_up().await?;
-    let mut refused = 0;
+    let (mut refused, mut unwritten) = (0, 0);
     for round in 0..rounds {
         let point = BEFORE_WRITES[round % BEFORE_WRITES.len()];
         match freeze(&mut world, &traffic, point, round)
             .await
             .with_context(|| format!("round {round} {point}"))
         {
-            Ok(true) => refused += 1,
-            Ok(false) => {
-                let what =
-                    format!("round {round}: no write of the leader that woke up at {point} was refused");
+            Ok(Woke::Refused) => refused += 1,
+            Ok(Woke::NothingWritten) => unwritten += 1,
+            Ok(Woke::Wrote) => {
+                let what = format!("round {round}: the leader that woke up at {point} wrote to the journal");
                 outcome.verdict.findings.push(Finding::new(Wrong::Untruthful, what));
             }
             Err(error) => {
@@ -62,9 +64,10 @@ async fn pause_all(count: u64, seed: u64, keep: &Path, outcome: &mut Outcome) ->
         }
         outcome.injected.push(Kind::StopLeaderLong);
     }
-    outcome
-        .told
-        .push(format!("{rounds} leaders paused for three leases: the writes of {refused} were refused"));
+    outcome.summary = Some(format!(
+        "{rounds} leaders paused for three leases before a write: {refused} had their writes refused by the fence, {unwritten} \
+         noticed before they wrote"
+    ));
     settle::until_settled(&client, Setting::default().settled_within, false).await?;
     let ledger = traffic.ledger();
     let payments = ledger.payments.iter().map(|payment| payment.id.as_str());
@@ -78,9 +81,19 @@ async fn pause_all(count: u64, seed: u64, keep: &Path, outcome: &mut Outcome) ->
     Ok(())
 }
 
-/// Freezes the leader at `point` while it pays, lets another take its place, and lets it go on. Returns whether a write of
-/// its was refused then.
-async fn freeze(world: &mut World, traffic: &Traffic<'_>, point: &'static str, round: usize) -> Result<bool> {
+/// What a leader did that woke up as one no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Woke {
+    /// It tried to write, and the fence refused it.
+    Refused,
+    /// Its own clock told it before it wrote.
+    NothingWritten,
+    /// The journal took an attempt of its.
+    Wrote,
+}
+
+/// Freezes the leader at `point` while it pays, lets another take its place, and lets it go on.
+async fn freeze(world: &mut World, traffic: &Traffic<'_>, point: &'static str, round: usize) -> Result<Woke> {
     for index in 0..2 {
         world.relayer(index)?.process().kill();
     }
@@ -104,7 +117,10 @@ async fn freeze(world: &mut World, traffic: &Traffic<'_>, point: &'static str, r
     world.until_logged(0, armed.mark(), LIMIT).await?;
     world.relayer(0)?.signal(Signal::SIGSTOP)?;
     world.anvil.set_mining(Mining::Every(1)).await?;
+    let client = world.client()?;
     let (frozen, holder) = (Instant::now(), world.lease().await?);
+    let term = holder.as_ref().context("nobody held the lease")?.1;
+    let written = attempts_under(&client, term).await?;
     until("another leader", LIMIT, || async {
         Ok(world.lease().await?.filter(|now| Some(now) != holder.as_ref()).map(drop))
     })
@@ -118,10 +134,24 @@ async fn freeze(world: &mut World, traffic: &Traffic<'_>, point: &'static str, r
         Ok(since.contains("leading no more").then_some(()))
     })
     .await?;
-    let refused = fenced_writes(world).await? > before;
-    let client = world.client()?;
+    let refused = until("a refused write", REFUSED_WITHIN, || async {
+        Ok((fenced_writes(world).await? > before).then_some(()))
+    })
+    .await
+    .is_ok();
     ended(&client, traffic, round).await?;
-    Ok(refused)
+    if attempts_under(&client, term).await? != written {
+        return Ok(Woke::Wrote);
+    }
+    Ok(if refused { Woke::Refused } else { Woke::NothingWritten })
+}
+
+/// How many of the newest transactions' attempts were signed under this term.
+async fn attempts_under(client: &Client, term: u64) -> Result<usize> {
+    let page = client.get("/api/transactions?limit=50").await?.expect(&[200])?.body;
+    let transactions = page["transactions"].as_array().context("transactions")?;
+    let attempts = transactions.iter().flat_map(|tx| tx["attempts"].as_array().into_iter().flatten());
+    Ok(attempts.filter(|attempt| attempt["term"] == term).count())
 }
 
 /// What the round paid is done, so that the next one begins with nothing open.

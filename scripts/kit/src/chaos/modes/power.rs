@@ -70,7 +70,7 @@ async fn lose_power(count: u64, seed: u64, keep: &Path, outcome: &mut Outcome) -
         traffic.send_some(round).await?;
         outcome.injected.push(Kind::RedisTail);
     }
-    outcome.told.push(format!(
+    outcome.summary = Some(format!(
         "{count} requests, {acknowledged} of them acknowledged just before one of {} power losses that took {cut} bytes",
         outcome.injected.len()
     ));
@@ -109,7 +109,7 @@ async fn send_until_the_end(
             if is_dead() {
                 return;
             }
-            if let Ok(Some((job, _))) = traffic.once(n).await
+            if let Ok(Some(job)) = traffic.once(n).await
                 && let Ok(mut acked) = acked.lock()
             {
                 acked.insert(n, job);
@@ -157,11 +157,11 @@ fn acknowledged_until<'a>(bytes: &[u8], jobs: impl Iterator<Item = &'a String>) 
 /// Acknowledged requests that Redis does not know any more: the same delivery again must be recognised, with the same job.
 async fn lost(traffic: &Traffic<'_>, acked: &BTreeMap<usize, String>) -> Result<Vec<Finding>> {
     let mut found = Vec::new();
-    let answers = stream::iter(acked).map(async |(n, job)| (n, job, traffic.once(*n).await));
+    let answers = stream::iter(acked).map(async |(n, job)| (n, job, traffic.again(*n).await));
     let answers: Vec<_> = answers.buffer_unordered(IN_FLIGHT / 4).collect().await;
     for (n, job, answer) in answers {
         let answer = answer.with_context(|| format!("deliver payment {n} again"))?;
-        if answer.as_ref().is_none_or(|(again, repeated)| again != job || !repeated) {
+        if answer != (Some(job.clone()), true) {
             let what =
                 format!("request {n} was acknowledged with job {job}; after the power loss: {answer:?}");
             found.push(Finding::new(Wrong::Lost, what));
