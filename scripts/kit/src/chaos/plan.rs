@@ -97,7 +97,8 @@ fn go_together(one: Kind, other: Kind) -> bool {
     let relayers = [Seat::Leader, Seat::Relayer, Seat::Point];
     let both = |kind: Kind| relayers.contains(&kind.seat());
     let blind = |deep: Kind, forgets: Kind| deep == Kind::ReorgDeep && forgets.forgets();
-    one.seat() != other.seat() && !(both(one) && both(other)) && !blind(one, other) && !blind(other, one)
+    let is_one_part = one.seat() == other.seat() || (both(one) && both(other));
+    !is_one_part && !blind(one, other) && !blind(other, one)
 }
 
 #[cfg(test)]

@@ -38,14 +38,17 @@ pub(super) async fn run(count: u64, seed: u64, keep: &Path) -> Outcome {
 }
 
 async fn pause_all(count: u64, seed: u64, keep: &Path, outcome: &mut Outcome) -> Result<()> {
-    let rounds = usize::try_from(count)?;
-    let work = Work::flood(&mut StdRng::seed_from_u64(seed), 2, rounds * PAYMENTS, 0);
+    let wanted = usize::try_from(count)?;
+    // Some notice before their write has left the process, and count for nothing.
+    let most = wanted * 2;
+    let work = Work::flood(&mut StdRng::seed_from_u64(seed), 2, most * PAYMENTS, 0);
     let mut world = world().relayers(2).start().await?;
     let client = world.client()?;
-    let traffic = Traffic::new(&client, &work, LIMIT * (2 + u32::try_from(count)?));
+    let traffic = Traffic::new(&client, &work, LIMIT * (2 + u32::try_from(most)?));
     traffic.set_up().await?;
-    let (mut refused, mut unwritten) = (0, 0);
-    for round in 0..rounds {
+    let (mut refused, mut unwritten, mut wrote) = (0, 0, 0);
+    let mut round = 0;
+    while refused < wanted && round < most {
         let point = BEFORE_WRITES[round % BEFORE_WRITES.len()];
         match freeze(&mut world, &traffic, point, round)
             .await
@@ -54,6 +57,7 @@ async fn pause_all(count: u64, seed: u64, keep: &Path, outcome: &mut Outcome) ->
             Ok(Woke::Refused) => refused += 1,
             Ok(Woke::NothingWritten) => unwritten += 1,
             Ok(Woke::Wrote) => {
+                wrote += 1;
                 let what = format!("round {round}: the leader that woke up at {point} wrote to the journal");
                 outcome.verdict.findings.push(Finding::new(Wrong::Untruthful, what));
             }
@@ -63,10 +67,15 @@ async fn pause_all(count: u64, seed: u64, keep: &Path, outcome: &mut Outcome) ->
             }
         }
         outcome.injected.push(Kind::StopLeaderLong);
+        round += 1;
+    }
+    if refused < wanted {
+        let what = format!("only {refused} writes were refused, {wanted} were to be");
+        outcome.verdict.findings.push(Finding::new(Wrong::Unfinished, what));
     }
     outcome.summary = Some(format!(
-        "{rounds} leaders paused for three leases before a write: {refused} had their writes refused by the fence, {unwritten} \
-         noticed before they wrote"
+        "{round} leaders paused for three leases before a write: {refused} had their writes refused by the fence, {unwritten} \
+         noticed before their write had left the process, {wrote} wrote"
     ));
     settle::until_settled(&client, Setting::default().settled_within, false).await?;
     let ledger = traffic.ledger();

@@ -1,6 +1,6 @@
 //! Reads what there is: events and accounts from a node, records from the API.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use alloy::primitives::{Address, B256, U256, keccak256};
@@ -107,12 +107,10 @@ async fn read_chain(at: &Where, facts: &mut Facts) -> Result<()> {
             _ => {}
         }
     }
-    for referrer in facts.paid.iter().map(|event| event.referrer) {
-        if !facts.balances.contains_key(&referrer) {
-            let (usdc, sge) =
-                (balance(&node, at.usdc, referrer).await?, balance(&node, at.sge, referrer).await?);
-            facts.balances.insert(referrer, (usdc, sge));
-        }
+    let referrers: BTreeSet<Address> = facts.paid.iter().map(|event| event.referrer).collect();
+    for referrer in referrers {
+        let (usdc, sge) = (balance(&node, at.usdc, referrer).await?, balance(&node, at.sge, referrer).await?);
+        facts.balances.insert(referrer, (usdc, sge));
     }
     facts.mined = node.get_transaction_count(at.signer).await?;
     facts.pending = node.get_transaction_count(at.signer).pending().await?;
