@@ -78,31 +78,33 @@ pub async fn run(options: Options) -> Result<ExitCode> {
     let seed = options.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
     println!("seed {seed}");
     let modes = options.modes.modes();
-    let mut runs = Vec::new();
+    let mut good = true;
     for (mode, count) in &modes {
         let name = format!("--{} {count} --seed {seed}", mode.name());
         let outcome = modes::run(*mode, *count, seed, &logs(&options).join(mode.name())).await?;
         tell(&name, &outcome);
-        runs.push(Run { name, outcomes: vec![outcome] });
+        good &= conclude(&options, &Run { name, outcomes: vec![outcome] })?;
     }
     if options.crash_points {
         let outcomes = crash_points(&options).await;
-        runs.push(Run { name: "--crash-points".to_owned(), outcomes });
+        good &= conclude(&options, &Run { name: "--crash-points".to_owned(), outcomes })?;
     } else if modes.is_empty() {
         let outcomes = schedules(&options, seed).await;
-        runs.push(Run { name: format!("--schedules {} --seed {seed}", options.schedules), outcomes });
-    }
-    let mut good = true;
-    for run in &runs {
-        println!("\n{}", run.text());
-        if let Some(page) = &options.report {
-            report::append(page, run)?;
-        }
-        let sums = report::total(&run.outcomes);
-        good &= sums.is_good();
-        println!("{}", sums.line());
+        let name = format!("--schedules {} --seed {seed}", options.schedules);
+        good &= conclude(&options, &Run { name, outcomes })?;
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prints what a run came to, and the line that counts last. Returns whether nothing is wrong.
+fn conclude(options: &Options, run: &Run) -> Result<bool> {
+    println!("\n{}", run.text());
+    if let Some(page) = &options.report {
+        report::append(page, run)?;
+    }
+    let sums = report::total(&run.outcomes);
+    println!("{}", sums.line());
+    Ok(sums.is_good())
 }
 
 fn list() {

@@ -146,6 +146,7 @@ mod tests {
             told: Vec::new(),
             summary: None,
             taken_back: None,
+            sends: (0, 0),
             verdict: Verdict { accepted: 20, paid: 17, not_paid: 3, registered: 0, findings },
             took: Duration::ZERO,
             logs: None,

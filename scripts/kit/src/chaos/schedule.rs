@@ -28,6 +28,8 @@ pub struct Setting {
     pub builder: Builder,
     /// Whether relayers that end by themselves have the same failpoints again.
     pub keeps_failpoints: bool,
+    /// What is wrong with every endpoint from the end of the setup on, for good.
+    pub usual: Fault,
     /// How long the work may take until all of it is answered, faults included.
     pub answered_within: Duration,
     /// How long everything may take to end once nothing is wrong any more.
@@ -39,6 +41,7 @@ impl Default for Setting {
         Self {
             builder: world(),
             keeps_failpoints: false,
+            usual: Fault::Pass,
             answered_within: Duration::from_secs(90),
             // A sweep comes every 30 s, and what it finds has its way before it.
             settled_within: Duration::from_secs(120),
@@ -56,6 +59,8 @@ pub struct Outcome {
     pub summary: Option<String>,
     /// How refunds, deletions and retries were answered.
     pub taken_back: Option<String>,
+    /// How many transactions were handed to endpoints, and how many requests these never answered.
+    pub sends: (u64, u64),
     pub verdict: Verdict,
     pub took: Duration,
     /// Where its logs are, where something is wrong.
@@ -71,6 +76,7 @@ impl Outcome {
             told: Vec::new(),
             summary: None,
             taken_back: None,
+            sends: (0, 0),
             verdict: Verdict::default(),
             took: Duration::ZERO,
             logs: None,
@@ -159,6 +165,7 @@ async fn play(
         watched = injector.watch() => watched?,
     }
     injector.base = settle::head(&at).await?;
+    injector.usual = setting.usual;
     let watch = Watch::new(&client, &at);
     let settled = {
         let work = async {
@@ -183,6 +190,9 @@ async fn play(
     outcome.told = std::mem::take(&mut injector.told);
     outcome.injected = std::mem::take(&mut injector.injected);
     *ledger = traffic.ledger();
+    outcome.sends = world.proxies.iter().fold((0, 0), |(sent, unanswered), proxy| {
+        (sent + proxy.asked("eth_sendRawTransaction"), unanswered + proxy.unanswered())
+    });
     outcome.taken_back = ledger.taken_back();
     let verdict = judge(world, schedule, ledger, &watch.seen(), &at).await;
     match (settled, verdict) {

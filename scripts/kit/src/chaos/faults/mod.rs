@@ -4,7 +4,7 @@
 mod chain;
 mod parts;
 mod points;
-mod redis;
+mod server;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use super::plan::Planned;
 use crate::world::{Env, Fault, LinkFault, World};
 
 pub use points::{Action, Armed};
-use redis::Undo as RedisUndo;
+use server::Undo as ServerUndo;
 
 /// How often is looked at what is due.
 const TICK: Duration = Duration::from_millis(25);
@@ -38,7 +38,7 @@ enum Undo {
     Continue(Part),
     Links,
     Endpoints,
-    Redis(RedisUndo),
+    Redis(ServerUndo),
     /// The base fee is an ordinary one again, blocks are made, and the node runs.
     Chain,
 }
@@ -51,6 +51,8 @@ pub struct Injector<'a> {
     /// What is meant to be down.
     down: BTreeSet<Part>,
     armed: Option<Armed>,
+    /// What is wrong with every endpoint all the time.
+    pub usual: Fault,
     /// What the environment of a relayer that is started again is changed by.
     restart: Env,
     looked_at: Instant,
@@ -68,6 +70,7 @@ impl<'a> Injector<'a> {
             restart: if keeps_failpoints { Env::new() } else { unarmed() },
             world,
             base: 0,
+            usual: Fault::Pass,
             down: BTreeSet::new(),
             armed,
             looked_at: Instant::now(),
@@ -173,7 +176,7 @@ impl<'a> Injector<'a> {
                 Ok(())
             }
             Undo::Endpoints => {
-                self.world.proxies.iter().for_each(|proxy| proxy.set(Fault::Pass));
+                self.world.proxies.iter().for_each(|proxy| proxy.set(self.usual));
                 Ok(())
             }
             Undo::Redis(undo) => self.heal_redis(undo).await,

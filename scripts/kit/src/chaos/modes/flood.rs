@@ -10,6 +10,7 @@ use super::Mode;
 use crate::chaos::kinds::Kind;
 use crate::chaos::plan::{Planned, Schedule};
 use crate::chaos::schedule::{self, Outcome, Setting, world};
+use crate::chaos::verify::{Finding, Wrong};
 use crate::chaos::work::{TakeBack, Work};
 use crate::world::{Fault, Node};
 
@@ -39,7 +40,17 @@ pub(super) async fn run(mode: Mode, count: u64, seed: u64, keep: &Path) -> Outco
     };
     let schedule = Schedule { number: 0, work, faults };
     let mut outcome = schedule::run(&schedule, &setting, keep).await;
-    outcome.summary = outcome.taken_back.take();
+    outcome.summary = match mode {
+        Mode::LostReplies => {
+            let (sent, unanswered) = outcome.sends;
+            if unanswered == 0 {
+                let what = "every send was answered: this run shows nothing";
+                outcome.verdict.findings.push(Finding::new(Wrong::Unfinished, what));
+            }
+            Some(format!("{unanswered} of {sent} sends were accepted and never answered"))
+        }
+        _ => outcome.taken_back.take(),
+    };
     outcome
 }
 
@@ -52,14 +63,17 @@ fn setting(mode: Mode) -> Setting {
     let builder = match mode {
         // One endpoint, so that nobody else has told; and small transactions, so that there are many.
         Mode::LostReplies => {
-            world().endpoints(&[Node::Proxy(Fault::SwallowSome(30))]).relayer_env("BATCH_GAS", 600_000)
+            let one = world().endpoints(&[Node::Proxy(Fault::Pass)]);
+            let many = one.relayer_env("BATCH_GAS", 600_000).relayer_env("MAX_OPEN_NONCES", 100);
+            many.relayer_env("RPC_TIMEOUT_MS", 200)
         }
         Mode::Poison => world().relayer_env("FAILPOINTS", format!("poison=return({POISON})")),
         // Held for a second, so that this stage is met as well.
         Mode::Refunds => world().api_env("HOLD_SECONDS", 1),
         _ => world(),
     };
-    Setting { builder, keeps_failpoints: mode == Mode::Poison, ..long }
+    let usual = if mode == Mode::LostReplies { Fault::SwallowSome(30) } else { Fault::Pass };
+    Setting { builder, keeps_failpoints: mode == Mode::Poison, usual, ..long }
 }
 
 /// Each payment is refunded, deleted or retried, or several of that, at any moment of its life; some are refused by the token,

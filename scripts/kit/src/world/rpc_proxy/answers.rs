@@ -252,3 +252,17 @@ fn without_logs(method: &str, question: &Value, mut answer: Value) -> Value {
         _ => answer,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_of_all_sends_is_chosen_by_their_bytes_and_always_the_same() {
+        let send = |n: u32| json!({"params": [format!("0x{n:08x}")]});
+        let chosen: Vec<u32> = (0..1_000).filter(|n| is_among(30, &send(*n))).collect();
+        assert!((250..350).contains(&chosen.len()), "{}", chosen.len());
+        assert_eq!(chosen, (0..1_000).filter(|n| is_among(30, &send(*n))).collect::<Vec<_>>());
+        assert!((0..1_000).all(|n| !is_among(0, &send(n)) && is_among(100, &send(n))));
+    }
+}
