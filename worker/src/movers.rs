@@ -81,6 +81,7 @@ impl Turn {
             next = next.min(due);
             if due.is_zero() {
                 let (promoted, due) = ctx.store.promote().await?;
+                crash_point!("after_promote");
                 next = if promoted == SLICE { SOONEST } else { due.unwrap_or(EVERY).min(EVERY) };
             }
         }
@@ -89,6 +90,7 @@ impl Turn {
         }
         for child in &chores.children {
             ctx.store.unblock(*child).await?;
+            crash_point!("after_unblock");
         }
         if chores.silent {
             ctx.silent.notify_one();
@@ -109,6 +111,7 @@ impl Turn {
         }
         if Instant::now() >= self.retain_at {
             let removed = ctx.store.retain(&ctx.config.retention).await?;
+            crash_point!("after_retain");
             ctx.metrics.removed_jobs.inc_by(removed.jobs);
             ctx.metrics.unreadable_jobs.inc_by(removed.unreadable);
             let again = if removed.more { BREATH } else { RETAIN_EVERY };
@@ -125,6 +128,7 @@ impl Turn {
         for gate in &chores.gates {
             let slice = self.slices.entry(gate.clone()).or_insert(FIRST_SLICE);
             ctx.store.release_parked(gate, *slice).await?;
+            crash_point!("after_release");
             *slice = (*slice * 2).min(SLICE);
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use kit::{demo, idle, inspect, mutants, tidy, world};
+use kit::{chaos, demo, idle, inspect, mutants, tidy, world};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Parser)]
@@ -17,6 +17,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Disturb real parts in every way there is, and verify that nothing is lost or doubled.
+    Chaos(Box<chaos::Options>),
     /// Play the demo on real parts.
     Demo(demo::Options),
     /// Write the demo's input files.
@@ -37,6 +39,7 @@ enum Command {
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
     match Cli::parse().command {
+        Command::Chaos(options) => until_signal(chaos::run(*options)).await,
         Command::Demo(options) => until_signal(demo::run(options)).await,
         Command::Idle(options) => until_signal(idle::run(options)).await,
         Command::Inspect(options) => until_signal(inspect::run(options)).await,

@@ -69,7 +69,7 @@ impl Figures {
         let more = |kind: &str| self.errors[kind] > before.errors[kind];
         match fault {
             Fault::Down => more("unreachable"),
-            Fault::Hang | Fault::SwallowSend => more("timeout"),
+            Fault::Hang | Fault::SwallowSend | Fault::SwallowSome(_) => more("timeout"),
             Fault::Status429 => more("rate_limited"),
             Fault::Garbage => more("garbage"),
             Fault::WrongChainId => more("wrong_chain") && !self.up,

@@ -70,6 +70,7 @@ async fn until_the_chain_answers(ctx: &Context) {
 async fn give_back(ctx: &Context, batch: &[Brief]) -> Result<(), StoreError> {
     let jobs: Vec<(JobId, Epoch)> = batch.iter().map(|job| (job.id, job.epoch)).collect();
     ctx.store.hand_back(&ctx.worker, &jobs).await?;
+    crash_point!("after_hand_back");
     tracing::info!(jobs = jobs.len(), "handed claimed jobs back");
     Ok(())
 }
@@ -91,11 +92,12 @@ pub(super) async fn handle(ctx: &Context, batch: Vec<Brief>) -> Result<Checked, 
     Ok(Checked::Yes)
 }
 
-/// In builds with `failpoints`: `FAILPOINTS=poison=return(<payment>)` makes that payment's payout kill whoever checks it.
+/// In builds with `failpoints`: `FAILPOINTS=poison=return(<payment>)` makes the payouts of all payments whose ids begin
+/// like that kill whoever checks them.
 fn die_of_poison(batch: &[Brief]) {
     let _ = batch;
     fail::fail_point!("poison", |payment| {
-        let is_it = |job: &Brief| matches!(&job.payload, Payload::Payout(payout) if Some(payout.external_id.as_str()) == payment.as_deref());
+        let is_it = |job: &Brief| matches!(&job.payload, Payload::Payout(payout) if payment.as_deref().is_some_and(|id| payout.external_id.as_str().starts_with(id)));
         if batch.iter().any(is_it) {
             std::process::abort();
         }
@@ -154,6 +156,7 @@ async fn park_all(ctx: &Context, batch: &[Brief], reason: &str) -> Result<Checke
     ctx.metrics.rpc_errors.inc();
     tracing::warn!(gate = gates::CHAIN, jobs = batch.len(), reason, "cannot check; parking");
     ctx.store.close_gate(gates::CHAIN, reason, &ctx.worker).await?;
+    crash_point!("after_chain_gate");
     let departures: Vec<Departure> = batch
         .iter()
         .map(|job| {
@@ -162,6 +165,7 @@ async fn park_all(ctx: &Context, batch: &[Brief], reason: &str) -> Result<Checke
         })
         .collect();
     let applied = ctx.store.leave(&ctx.worker, None, &departures).await?;
+    crash_point!("after_park");
     report(&departures.iter().map(|departure| departure.job).collect::<Vec<_>>(), &applied);
     Ok(Checked::ChainAway)
 }
@@ -191,20 +195,24 @@ async fn store_verdicts(
     }
     for (gate, reason) in closed {
         ctx.store.close_gate_at(gate.name(), &reason, &ctx.worker, head.number).await?;
+        crash_point!("after_verdict_gate");
     }
     if !ready.is_empty() {
         report(
             &ready.iter().map(|(id, _)| *id).collect::<Vec<_>>(),
             &ctx.store.pass(&ctx.worker, &ready).await?,
         );
+        crash_point!("after_ready");
     }
     if !settled.is_empty() {
         let applied = ctx.store.settle(&ctx.worker, None, &settled).await?;
+        crash_point!("after_settle");
         report(&settled.iter().map(|settled| settled.job).collect::<Vec<_>>(), &applied);
     }
     if !departures.is_empty() {
         ctx.metrics.count_departures(&departures);
         let applied = ctx.store.leave(&ctx.worker, None, &departures).await?;
+        crash_point!("after_leave");
         report(&departures.iter().map(|departure| departure.job).collect::<Vec<_>>(), &applied);
     }
     Ok(())

@@ -41,6 +41,7 @@ async fn round(ctx: &Context) -> Result<(), StoreError> {
             ctx.metrics.poisoned.inc();
             tracing::error!(job.id = %job, "dead-lettered: its workers died whenever they handled it alone");
         }
+        crash_point!("after_reclaim");
         if let Some(job) = found.job {
             taken_over += 1;
             if super::claim::handle(ctx, vec![job]).await? == Checked::ChainAway {

@@ -33,6 +33,7 @@ impl Sweep {
             return Ok(true);
         };
         let swept = ctx.store.sweep(&ctx.worker, state, self.offset).await?;
+        crash_point!("after_sweep");
         for (job, stage) in &swept.rebuilt {
             ctx.metrics.rebuilt.get_or_create(&ByStage { stage: stage.name() }).inc();
             tracing::error!(job.id = %job, job.stage = stage.name(), "rebuilt from its hash: nobody would have touched it again");

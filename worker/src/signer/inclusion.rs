@@ -143,6 +143,7 @@ impl Leader {
             let why = "the condition is over";
             if open && self.ctx.store.open_gate_at(name, why, &self.ctx.worker, head.number).await? {
                 tracing::info!(gate = name, block = head.number.get(), "gate opened");
+                crash_point!("after_gate_opened");
             }
         }
         Ok(())

@@ -70,6 +70,7 @@ async fn run_follower(ctx: &Context) -> Result<Option<(Fence, LeaseKeeper)>, Sto
                 let sent_at = ctx.clock.monotonic();
                 match ctx.store.acquire_lease(&ctx.boot, ctx.config.lease.ttl).await? {
                     Acquisition::Taken { fence, term } => {
+                        crash_point!("after_acquire");
                         let keeper = LeaseKeeper::start(ctx, &fence, term, sent_at);
                         if let Some(keeper) = keeper {
                             return Ok(Some((fence, keeper)));

@@ -42,6 +42,7 @@ impl Leader {
                     self.ctx.metrics.deep_reorgs.inc();
                     tracing::error!(gate = gates::RECONCILE, reason, "the chain took back what was final");
                 }
+                crash_point!("after_reorg_gate");
                 return self.take_back(deep).await;
             }
         }
@@ -52,7 +53,9 @@ impl Leader {
     /// done again, which changes nothing twice.
     async fn take_back(&mut self, deep: Head) -> Result<(), RoundError> {
         let (undone, is_sure) = self.undo(deep).await?;
+        crash_point!("after_undo");
         let opened = self.reopen(deep).await?;
+        crash_point!("after_reopen");
         if is_sure {
             self.remember_final(deep).await?;
         }
@@ -67,6 +70,7 @@ impl Leader {
             if !self.ctx.store.set_final(&self.fence, deep.number, deep.hash).await? {
                 return Err(RoundError::Fenced);
             }
+            crash_point!("after_final");
             self.last_final = Some((deep.number, deep.hash));
         }
         Ok(())

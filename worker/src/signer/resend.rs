@@ -81,6 +81,7 @@ impl Leader {
         };
         let so_far = tx.record.attempts.len();
         let attempt = self.sign(nonce, &tx.record.intent, gas_limit, fees, head, cancel).await?;
+        crash_point!("after_replacement_sign");
         let answer =
             self.ctx.store.journal_attempt(&self.fence, self.ctx.signer(), nonce, so_far, &attempt).await?;
         match answer {

@@ -66,6 +66,7 @@ impl Leader {
             if progressed {
                 self.ctx.metrics.count_departures(&plan.departures);
                 self.ctx.store.leave(&self.ctx.worker, Some(&self.fence), &plan.departures).await?;
+                crash_point!("after_pack");
             }
             if plan.txs.is_empty() && !progressed {
                 return Ok(());

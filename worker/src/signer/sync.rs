@@ -56,6 +56,7 @@ pub(super) async fn ensure(ctx: &Context, fence: &Fence, force: bool) -> Result<
         return Err(SyncError::Overtaken);
     }
     tracing::info!(events = shown.events, block = head.get(), "synced");
+    crash_point!("after_synced");
     Ok(true)
 }
 
@@ -79,6 +80,7 @@ pub(super) async fn follow(
     let from = checkpoint.get().saturating_sub(ctx.config.confirmations).max(ctx.config.start_block.get());
     let to = BlockNumber::new(deep.get().min(from + span() - 1)).max(checkpoint);
     replay(ctx, fence, BlockNumber::new(from), to, Some(deep)).await?;
+    crash_point!("after_followed");
     match ctx.store.set_synced(fence, &state.run_id, to).await? {
         true => Ok(Some(to)),
         false => Err(SyncError::Overtaken),
@@ -133,6 +135,7 @@ async fn replay(
     if !ctx.store.registered(fence, &referrals).await? {
         return Err(SyncError::Overtaken);
     }
+    crash_point!("after_referrals");
     let compared = ctx.store.mark_paid(fence, &ctx.worker, &paid).await?.ok_or(SyncError::Overtaken)?;
     if compared.settled > 0 {
         tracing::warn!(jobs = compared.settled, "jobs had failed and are paid on the chain: settled");

@@ -64,10 +64,12 @@ impl Leader {
         if !self.ctx.store.set_next_nonce(&self.fence, signer, expected, next).await? {
             return Err(RoundError::Fenced);
         }
+        crash_point!("after_next_nonce");
         self.next = next;
         for nonce in plan.rebroadcast {
             self.broadcast(nonce).await?;
         }
+        crash_point!("after_takeover_broadcast");
         self.holes = plan.fill.into_iter().collect();
         Ok(())
     }
@@ -140,6 +142,7 @@ impl Leader {
             jobs: Vec::new(),
         };
         let attempt = self.sign(nonce, &intent, super::gas::TRANSFER, fees, head, false).await?;
+        crash_point!("after_filler_sign");
         let tx = NewTx {
             signer: self.ctx.signer(),
             nonce,
@@ -153,6 +156,7 @@ impl Leader {
             other => return Err(RoundError::Outdated(format!("filler at nonce {nonce}: {other:?}"))),
         }
         tracing::warn!(nonce = nonce.get(), tx.hash = %attempt.hash, "closing a hole in the nonces");
+        crash_point!("after_filler_journal");
         self.remember(nonce, intent, attempt, Vec::new());
         self.broadcast(nonce).await
     }

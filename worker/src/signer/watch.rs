@@ -194,6 +194,7 @@ impl Leader {
             let applied =
                 self.ctx.store.leave(&self.ctx.worker, Some(&self.fence), &outcome.departures).await?;
             unfenced(&applied)?;
+            crash_point!("after_departures");
         }
         if outcome.consumed_by == "stranger" {
             self.ctx.metrics.strangers.inc();
@@ -205,6 +206,7 @@ impl Leader {
         if !closed {
             return Err(RoundError::Outdated(format!("nonce {nonce} could not be closed")));
         }
+        crash_point!("after_close_nonce");
         tracing::info!(
             nonce = nonce.get(),
             by = outcome.consumed_by,
@@ -254,6 +256,7 @@ impl Leader {
         if !self.ctx.store.registered(&self.fence, referrals).await? {
             return Err(RoundError::Fenced);
         }
+        crash_point!("after_registered");
         // At once: one after the other, each would wait for its own fsync.
         let released = referrals.iter().map(|(child, _, _)| self.ctx.store.unblock(*child));
         futures::future::try_join_all(released).await?;
@@ -293,6 +296,7 @@ impl Leader {
             self.ctx.store.close_gate(gates::RECONCILE, text, &self.ctx.worker).await?;
         }
         self.finish(&jobs, &outcome.finished).await?;
+        crash_point!("after_finish_settled");
         let mut departures = outcome.departures;
         departures.iter_mut().for_each(|departure| departure.nonce = None);
         let applied = self.ctx.store.leave(&self.ctx.worker, Some(&self.fence), &departures).await?;

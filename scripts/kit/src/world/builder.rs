@@ -13,7 +13,7 @@ use super::process::Reaper;
 use super::redis::Redis;
 use super::rpc_proxy::{Fault, RpcProxy};
 use super::settings::{Env, Programme, Settings};
-use super::{Api, Relayer, World, relayer};
+use super::{Api, Relayer, TcpProxy, World, relayer};
 
 /// How long API and fleet may take until they are ready.
 const READY: Duration = Duration::from_secs(60);
@@ -39,6 +39,7 @@ pub struct Builder {
     relayers: usize,
     websocket: bool,
     endpoints: Vec<Node>,
+    redis_links: bool,
     api_env: Env,
     relayer_env: Env,
     single_env: BTreeMap<usize, Env>,
@@ -56,6 +57,7 @@ impl Default for Builder {
             relayers: 1,
             websocket: false,
             endpoints: vec![Node::Anvil],
+            redis_links: false,
             api_env: Env::new(),
             relayer_env: Env::new(),
             single_env: BTreeMap::new(),
@@ -131,6 +133,12 @@ impl Builder {
         self
     }
 
+    /// Gives the API and each relayer a way to Redis of its own, which can be disturbed: see [`World::links`].
+    pub fn redis_links(mut self) -> Self {
+        self.redis_links = true;
+        self
+    }
+
     pub fn api_env(mut self, name: &str, value: impl ToString) -> Self {
         self.api_env.insert(name.to_owned(), value.to_string());
         self
@@ -176,6 +184,7 @@ impl Builder {
             api: None,
             contracts,
             proxies,
+            links: Vec::new(),
             anvil,
             redis,
             settings: self.settings.clone(),
@@ -189,12 +198,23 @@ impl Builder {
     }
 
     async fn start_binaries(&self, world: &mut World) -> Result<()> {
+        let mut api_env = self.api_env.clone();
+        if self.redis_links {
+            for _ in 0..=self.relayers {
+                world.links.push(TcpProxy::start(world.redis.port())?);
+            }
+            api_env.insert("REDIS_URL".to_owned(), redis_url(&world.links[0]));
+        }
         for index in 0..self.relayers {
-            world.add_relayer(self.single_env.get(&index).unwrap_or(&Env::new()))?;
+            let mut env = self.single_env.get(&index).cloned().unwrap_or_default();
+            if let Some(link) = world.links.get(index + 1) {
+                env.insert("REDIS_URL".to_owned(), redis_url(link));
+            }
+            world.add_relayer(&env)?;
         }
         if self.api {
             let reaper = Arc::clone(&world.reaper);
-            world.api = Some(Api::start(world.folder.path(), &reaper, world.common.clone(), &self.api_env)?);
+            world.api = Some(Api::start(world.folder.path(), &reaper, world.common.clone(), &api_env)?);
         }
         for relayer in &mut world.relayers {
             answers(relayer).await?;
@@ -229,6 +249,10 @@ fn endpoint_urls(endpoints: &[Node], anvil: &Anvil, proxies: &mut Vec<RpcProxy>)
         });
     }
     Ok(urls.join(","))
+}
+
+fn redis_url(link: &TcpProxy) -> String {
+    format!("redis://127.0.0.1:{}", link.port())
 }
 
 /// Waits until the relayer serves its metrics; an error as soon as it has ended.

@@ -28,6 +28,7 @@ pub mod redis;
 pub mod relayer;
 pub mod rpc_proxy;
 pub mod settings;
+pub mod tcp_proxy;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -46,6 +47,7 @@ pub use contracts::Contracts;
 pub use relayer::{Relayer, metric};
 pub use rpc_proxy::{Fault, RpcProxy};
 pub use settings::{Env, Programme, Settings};
+pub use tcp_proxy::{LinkFault, TcpProxy};
 
 use process::{Process, Reaper, until};
 
@@ -57,6 +59,8 @@ pub struct World {
     pub contracts: Contracts,
     /// In front of the node, in the order given to [`Builder::endpoints`].
     pub proxies: Vec<RpcProxy>,
+    /// The ways to Redis, where [`Builder::redis_links`] made some: the API's first, then one for each relayer.
+    pub links: Vec<TcpProxy>,
     pub anvil: Anvil,
     pub redis: Redis,
     pub settings: Settings,
@@ -124,6 +128,19 @@ impl World {
             Some((boot, term)) => Ok(Some((boot.to_owned(), term.parse().context("the lease's term")?))),
             None => Ok(None),
         }
+    }
+
+    /// Puts `redis` in the place of this world's server, which is killed: whoever goes there by a link of its own goes to it
+    /// from now on.
+    pub fn fail_over(&mut self, redis: Redis) {
+        self.redis.kill();
+        for link in &self.links {
+            link.retarget(redis.port());
+        }
+        let url = redis.url();
+        self.common.insert("REDIS_URL".to_owned(), url.clone());
+        self.relayer_env.insert("REDIS_URL".to_owned(), url);
+        self.redis = redis;
     }
 
     /// Adds a relayer to the fleet, with `extra` in its environment, and gives its index.

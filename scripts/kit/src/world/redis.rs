@@ -1,6 +1,8 @@
 //! A private Redis that loses nothing it has acknowledged. Read from outside with `redis-cli` only: the language of
 //! the store is spoken by `shared` alone.
 
+mod data;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -22,13 +24,18 @@ pub struct Redis {
 
 impl Redis {
     pub(super) async fn start(world: &Path, reaper: &Arc<Reaper>) -> Result<Self> {
-        let folder = world.join("redis");
-        std::fs::create_dir_all(&folder)?;
+        Self::start_in(&world.join("redis"), reaper).await
+    }
+
+    async fn start_in(folder: &Path, reaper: &Arc<Reaper>) -> Result<Self> {
+        std::fs::create_dir_all(folder)?;
         let mut last = None;
         for _ in 0..3 {
             let port = ports::free()?;
-            match launch(&folder, port, reaper).await {
-                Ok(process) => return Ok(Self { process, port, folder, reaper: reaper.clone() }),
+            match launch(folder, port, reaper).await {
+                Ok(process) => {
+                    return Ok(Self { process, port, folder: folder.to_owned(), reaper: reaper.clone() });
+                }
                 Err(error) => last = Some(error),
             }
         }
@@ -107,7 +114,7 @@ async fn launch(folder: &Path, port: u16, reaper: &Arc<Reaper>) -> Result<Proces
     command.args(["--port", &port.to_string(), "--bind", "127.0.0.1"]).arg("--dir").arg(folder);
     command.args(["--appendonly", "yes", "--appendfsync", "always", "--save", ""]);
     command.args(["--maxmemory-policy", "noeviction", "--daemonize", "no"]);
-    let log = folder.with_file_name("redis.log");
+    let log = folder.with_extension("log");
     let mut process = Process::spawn("redis", command, log, reaper)?;
     // Ours, not another server that was faster to take the port.
     let own = format!("process_id:{}", process.pid());

@@ -19,6 +19,7 @@ mod answers;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -63,6 +64,8 @@ pub enum Fault {
     WrongChainId,
     /// Transactions are passed on, and the answer to that is never given.
     SwallowSend,
+    /// The same for `n` of a hundred transactions, by their hashes: always for the same ones.
+    SwallowSome(u64),
     /// Transactions are accepted with their right hash, and never passed on.
     DropSend,
     /// No logs: neither when asked for, nor in receipts.
@@ -84,6 +87,7 @@ pub struct RpcProxy {
     address: SocketAddr,
     fault: watch::Sender<Fault>,
     asked: Asked,
+    unanswered: Arc<AtomicU64>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -105,7 +109,13 @@ impl RpcProxy {
         let (fault, watched) = watch::channel(Fault::Pass);
         let (stop, stopped) = oneshot::channel();
         let asked = Asked::default();
-        let proxy = Proxy { upstream: Upstream::new(upstream)?, fault: watched, asked: asked.clone() };
+        let unanswered = Arc::<AtomicU64>::default();
+        let proxy = Proxy {
+            upstream: Upstream::new(upstream)?,
+            fault: watched,
+            asked: asked.clone(),
+            unanswered: unanswered.clone(),
+        };
         let serve = move || {
             runtime.block_on(async {
                 let Ok(listener) = TcpListener::from_std(listener) else { return };
@@ -119,7 +129,7 @@ impl RpcProxy {
             .name("rpc-proxy".to_owned())
             .spawn(serve)
             .context("start a thread")?;
-        Ok(Self { address, fault, asked, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { address, fault, asked, unanswered, stop: Some(stop), thread: Some(thread) })
     }
 
     pub fn url(&self) -> String {
@@ -143,6 +153,11 @@ impl RpcProxy {
     /// How often `method` was asked so far, answered or not. Unreadable requests and closed connections do not count.
     pub fn asked(&self, method: &str) -> u64 {
         self.counts().get(method).copied().unwrap_or_default()
+    }
+
+    /// How many requests were taken and never answered so far.
+    pub fn unanswered(&self) -> u64 {
+        self.unanswered.load(Ordering::Relaxed)
     }
 
     /// How many questions there were so far, of whatever method.
@@ -169,6 +184,7 @@ struct Proxy {
     upstream: Upstream,
     fault: watch::Receiver<Fault>,
     asked: Asked,
+    unanswered: Arc<AtomicU64>,
 }
 
 async fn accept(listener: TcpListener, proxy: Arc<Proxy>) {
@@ -222,6 +238,7 @@ async fn answer(proxy: Arc<Proxy>, request: Request<Incoming>) -> Result<Respons
     match answered {
         Some(answer) => Ok(response(StatusCode::OK, answer.to_string().into())),
         None => {
+            proxy.unanswered.fetch_add(1, Ordering::Relaxed);
             proxy.keep_back(fault).await;
             Err(Closed)
         }

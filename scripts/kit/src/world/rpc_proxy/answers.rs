@@ -50,6 +50,10 @@ impl Upstream {
                 self.forward(question).await;
                 None
             }
+            Fault::SwallowSome(n) if method == "eth_sendRawTransaction" => {
+                let answer = self.forward(question).await;
+                (!is_among(n, question)).then_some(answer)
+            }
             Fault::DropSend if method == "eth_sendRawTransaction" => Some(accepted(question)),
             Fault::Tip(n) if method == "eth_maxPriorityFeePerGas" => Some(result(question, hex(n))),
             Fault::Slow(n) => {
@@ -217,6 +221,13 @@ fn accepted(question: &Value) -> Value {
     }
 }
 
+/// Whether these bytes belong to `percent` of all that may be sent.
+fn is_among(percent: u64, question: &Value) -> bool {
+    let raw = question["params"][0].as_str().unwrap_or_default();
+    let digest = keccak256(raw);
+    u64::from(u16::from_be_bytes([digest[0], digest[1]])) * 100 < percent * 65_536
+}
+
 /// The block with another hash.
 fn forked(mut answer: Value) -> Value {
     if let Some(hash) = answer["result"]["hash"].as_str().and_then(|hash| hash.parse::<B256>().ok()) {
@@ -239,5 +250,19 @@ fn without_logs(method: &str, question: &Value, mut answer: Value) -> Value {
             answer
         }
         _ => answer,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_of_all_sends_is_chosen_by_their_bytes_and_always_the_same() {
+        let send = |n: u32| json!({"params": [format!("0x{n:08x}")]});
+        let chosen: Vec<u32> = (0..1_000).filter(|n| is_among(30, &send(*n))).collect();
+        assert!((250..350).contains(&chosen.len()), "{}", chosen.len());
+        assert_eq!(chosen, (0..1_000).filter(|n| is_among(30, &send(*n))).collect::<Vec<_>>());
+        assert!((0..1_000).all(|n| !is_among(0, &send(n)) && is_among(100, &send(n))));
     }
 }
