@@ -2,4 +2,5 @@
 //! or by a model checker. Nothing here is shipped.
 
 pub mod chain;
+pub mod model;
 pub mod redis;
