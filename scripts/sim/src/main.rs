@@ -1,16 +1,11 @@
 //! `sim`: the relayer under simulated faults, and under a model checker.
 
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 use clap::{Parser, Subcommand};
-use sim::fleet::{self, Report, Size};
+use sim::model;
 
 #[derive(Parser)]
-#[command(about = "Simulates the relayer fleet under faults that are drawn from a seed")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -18,88 +13,60 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Simulate many seeds; the exit code is 1 where one of them breaks a promise
-    Run(Run),
+    /// Check every order of a few processes, faults and blocks; the exit code is 1 where one of them breaks a promise
+    Model(Model),
 }
 
 #[derive(clap::Args)]
-struct Run {
-    /// The first seed
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// How many, from the first on
-    #[arg(long, default_value_t = 2_000)]
-    seeds: u64,
-    #[arg(long, default_value_t = 50)]
-    jobs: usize,
-    #[arg(long, default_value_t = 3)]
-    relayers: usize,
-    /// Show what each relayer logs, filtered like RUST_LOG; for a single seed
+struct Model {
+    /// Also the configurations that take long
     #[arg(long)]
-    log: Option<String>,
-    /// Show every seed's storm, not only those of seeds that fail
+    large: bool,
+    /// Only this one
     #[arg(long)]
-    verbose: bool,
+    only: Option<String>,
+    /// Break the product on purpose, one mutant at a time, and see that each is found
+    #[arg(long)]
+    mutants: bool,
+    /// How many threads search
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// End each configuration after so many transitions
+    #[arg(long)]
+    most: Option<usize>,
 }
 
 fn main() -> ExitCode {
-    let Command::Run(run) = Arguments::parse().command;
-    if let Some(filter) = &run.log {
-        shared::telemetry::start(shared::telemetry::LogFormat::Text, filter);
-    }
-    let began = Instant::now();
-    let totals = Mutex::new(Totals::default());
-    let next = AtomicU64::new(run.seed);
-    let end = run.seed.saturating_add(run.seeds);
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end {
-                        return;
-                    }
-                    let report = fleet::run(seed, Size { relayers: run.relayers, jobs: run.jobs });
-                    if run.verbose || !report.violations.is_empty() {
-                        println!("{report}");
-                    }
-                    totals.lock().unwrap_or_else(PoisonError::into_inner).add(&report);
-                }
-            });
+    let Command::Model(arguments) = Arguments::parse().command;
+    check(&arguments)
+}
+
+fn check(arguments: &Model) -> ExitCode {
+    let options = model::Options {
+        large: arguments.large,
+        only: arguments.only.clone(),
+        threads: arguments.threads,
+        most: arguments.most,
+    };
+    if arguments.mutants {
+        let mut survived = 0;
+        for mutant in model::mutants() {
+            if arguments.only.as_deref().is_some_and(|only| only != mutant.name) {
+                continue;
+            }
+            let checked = model::check_mutant(&mutant, &options);
+            let found = mutant.is_found_by(&checked);
+            survived += u32::from(!found);
+            println!("{}: {} {checked}", mutant.name, if found { "found" } else { "SURVIVED" });
         }
-    });
-    let totals = totals.into_inner().unwrap_or_else(PoisonError::into_inner);
-    println!("{} paid, {} registered, {} failed for good reason, {} cancelled, {} writes of zombies refused, {:.0} s",
-        totals.paid, totals.registered, totals.failed, totals.cancelled, totals.zombie_writes, began.elapsed().as_secs_f64());
-    println!("{} seeds from {}, {} jobs, {} faults: {} violations",
-        totals.seeds, run.seed, totals.jobs, totals.faults, totals.violations);
-    if totals.violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-#[derive(Default)]
-struct Totals {
-    seeds: u64,
-    jobs: u64,
-    paid: u64,
-    registered: u64,
-    failed: u64,
-    cancelled: u64,
-    faults: u64,
-    zombie_writes: u64,
-    violations: u64,
-}
-
-impl Totals {
-    fn add(&mut self, report: &Report) {
-        self.seeds += 1;
-        self.jobs += report.sums.jobs;
-        self.paid += report.sums.paid;
-        self.registered += report.sums.registered;
-        self.failed += report.sums.failed;
-        self.cancelled += report.sums.cancelled;
-        self.faults += report.faults;
-        self.zombie_writes += report.zombie_writes;
-        self.violations += report.violations.len() as u64;
+        return if survived == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
+    let all = model::check_all(&options, |checked| {
+        println!("{checked}\n    seen: {:?}", checked.seen);
+    });
+    let states: usize = all.iter().map(|checked| checked.unique).sum();
+    let seconds: f64 = all.iter().map(|checked| checked.took.as_secs_f64()).sum();
+    let violations: usize = all.iter().map(|checked| checked.findings.len()).sum();
+    println!("{} configurations, {states} different states, {seconds:.0} s: {violations} violations", all.len());
+    if violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

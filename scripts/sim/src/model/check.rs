@@ -8,7 +8,7 @@ use stateright::{Checker, HasDiscoveries, Model};
 use super::ghosts::{Promise, Sight};
 use super::moves::{Checking, describe};
 use super::mutants::Mutant;
-use super::settings::{Setting, settings};
+use super::settings::{Setting, Size, settings};
 
 /// A broken promise, and how it comes to that.
 #[derive(Debug, Clone)]
@@ -50,12 +50,28 @@ impl fmt::Display for Checked {
     }
 }
 
-/// Checks every configuration; `large` adds those that take long.
-pub fn check_all(large: bool, threads: usize, mut tell: impl FnMut(&Checked)) -> Vec<Checked> {
-    let chosen = settings().into_iter().filter(|setting| large || !setting.large);
+/// What is checked, and how.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Also configurations that take long.
+    pub large: bool,
+    /// Only the configuration of this name.
+    pub only: Option<String>,
+    /// How many threads search; none is one.
+    pub threads: usize,
+    /// Each configuration ends after so many transitions.
+    pub most: Option<usize>,
+}
+
+/// Checks every configuration that `options` choose.
+pub fn check_all(options: &Options, mut tell: impl FnMut(&Checked)) -> Vec<Checked> {
+    let chosen = settings().into_iter().filter(|setting| match &options.only {
+        Some(name) => setting.name == name,
+        None => options.large || setting.size != Size::Large,
+    });
     let mut all = Vec::new();
     for setting in chosen {
-        let checked = check(setting, None, threads);
+        let checked = check(setting, None, options);
         tell(&checked);
         all.push(checked);
     }
@@ -63,19 +79,23 @@ pub fn check_all(large: bool, threads: usize, mut tell: impl FnMut(&Checked)) ->
 }
 
 /// Looks for what `mutant` breaks.
-pub fn check_mutant(mutant: &Mutant, threads: usize) -> Checked {
+pub fn check_mutant(mutant: &Mutant, options: &Options) -> Checked {
     let Some(setting) = settings().into_iter().find(|setting| setting.name == mutant.setting) else {
         panic!("{}: there is no configuration {}", mutant.name, mutant.setting)
     };
-    check(setting, Some(mutant), threads)
+    check(setting, Some(mutant), options)
 }
 
-fn check(setting: Setting, mutant: Option<&Mutant>, threads: usize) -> Checked {
+fn check(setting: Setting, mutant: Option<&Mutant>, options: &Options) -> Checked {
     let began = Instant::now();
     let name = setting.name;
     let model = Checking::new(setting, mutant);
-    let checker =
-        model.checker().threads(threads).finish_when(HasDiscoveries::AnyFailures).spawn_dfs().join();
+    let mut builder =
+        model.checker().threads(options.threads.max(1)).finish_when(HasDiscoveries::AnyFailures);
+    if let Some(most) = options.most {
+        builder = builder.target_state_count(most);
+    }
+    let checker = builder.spawn_dfs().join();
     let took = began.elapsed();
     let discoveries = checker.discoveries();
     let model = checker.model();

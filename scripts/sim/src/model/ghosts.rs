@@ -1,6 +1,8 @@
 //! What must always hold, watched while effects happen: nothing in the product knows that it is watched. And what must happen
 //! at least once in a check, or it would have looked at nothing.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use alloy::consensus::{Transaction as _, TxEnvelope};
@@ -143,6 +145,8 @@ pub(super) struct Ghosts {
     journaled: Vec<u64>,
     /// Payments that have a job, as bits.
     accepted: u8,
+    /// Payments whose job was cancelled, as bits.
+    cancelled: u8,
     pub(super) has_rolled_back: bool,
 }
 
@@ -156,7 +160,15 @@ pub(super) struct Sent {
     call: u64,
 }
 
+thread_local! {
+    static DECODED: RefCell<HashMap<Bytes, Option<Sent>>> = RefCell::default();
+}
+
 pub(super) fn decode(raw: &Bytes) -> Option<Sent> {
+    DECODED.with_borrow_mut(|known| *known.entry(raw.clone()).or_insert_with(|| decode_anew(raw)))
+}
+
+fn decode_anew(raw: &Bytes) -> Option<Sent> {
     let tx = TxEnvelope::decode_2718(&mut raw.as_ref()).ok()?;
     let (to, call) = (tx.to()?, hash_of(&(tx.to(), tx.input(), tx.value())));
     Some(Sent { hash: Hash32::from(keccak256(raw)), nonce: tx.nonce(), pays: to != SIGNER, call })
@@ -273,6 +285,25 @@ impl Ghosts {
             if nonce.or_else(|| left["nonce"].as_u64()).is_some_and(|nonce| nonce >= at.ledger.deep_nonce()) {
                 self.break_promise(Promise::LetGo);
             }
+        }
+    }
+
+    /// Payment `n` is at `stage`, and on the chain paid or not.
+    pub(super) fn watch(&mut self, n: usize, stage: &str, is_paid: bool, sights: &Sights) {
+        let bit = 1 << n;
+        if stage == "done" && !is_paid {
+            self.break_promise(Promise::Truthful);
+        }
+        // A Redis that has forgotten a cancel pays what it knows as due.
+        if self.has_rolled_back {
+            return;
+        }
+        if stage == "cancelled" {
+            self.cancelled |= bit;
+            sights.note(Sight::Cancelled);
+        }
+        if self.cancelled & bit != 0 && (is_paid || stage != "cancelled") {
+            self.break_promise(Promise::Truthful);
         }
     }
 

@@ -25,6 +25,6 @@ mod setup;
 mod step;
 mod world;
 
-pub use check::{Checked, Finding, check_all, check_mutant};
+pub use check::{Checked, Finding, Options, check_all, check_mutant};
 pub use ghosts::{Promise, Sight};
 pub use mutants::{Mutant, mutants};

@@ -13,9 +13,7 @@ use super::action::Glance;
 pub(super) const SIGNER: Address = address!("70997970C51812dc3A010C7d01b50e0d17dc79C8");
 /// How deep is final: what must hold, whatever a mutant is configured with.
 pub(super) const CONFIRMATIONS: u64 = 1;
-/// How long a lease lives, in milliseconds. It is trusted for four fifths of that.
-pub(super) const TTL: u64 = 2_000;
-/// One tick: after one a lease lives and is trusted, after two it is neither.
+/// One tick in milliseconds. Leases live for 2,000 and are trusted for 1,600: after one tick they are both, after two neither.
 pub(super) const TICK: u64 = 1_200;
 
 /// What may happen so often.
@@ -79,8 +77,16 @@ pub(super) struct Setting {
     pub(super) glances: &'static [Glance],
     /// Every question is a step of its own, also those that change nothing.
     pub(super) fine: bool,
-    /// Only a large check does it.
-    pub(super) large: bool,
+    pub(super) size: Size,
+}
+
+/// When a configuration is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Size {
+    /// Small ones, in which mutants are looked for.
+    Mutants,
+    Suite,
+    Large,
 }
 
 impl Setting {
@@ -95,7 +101,7 @@ impl Setting {
             budget,
             glances: &[],
             fine: false,
-            large: false,
+            size: Size::Suite,
         }
     }
 }
@@ -122,7 +128,76 @@ const NONE: Budget = Budget {
 
 /// All configurations.
 pub(super) fn settings() -> Vec<Setting> {
-    vec![Setting::plain("expiry", Budget { blocks: 2, ticks: 2, stalls: 2, crashes: 1, ..NONE })]
+    use Glance::{Behind, OneAbandoned, OneBehind, OneDenies, OneForgetful, OneInvents, Silent};
+    let plain = Setting::plain;
+    vec![
+        Setting {
+            leads: true,
+            size: Size::Mutants,
+            ..plain("zombie", Budget { blocks: 2, ticks: 2, stalls: 2, ..NONE })
+        },
+        Setting {
+            size: Size::Mutants,
+            ..plain("election", Budget { ticks: 2, late: 1, resignations: 1, ..NONE })
+        },
+        Setting {
+            signers: 1,
+            leads: true,
+            consumers: 1,
+            payments: 2,
+            start: Start::Queued,
+            size: Size::Mutants,
+            ..plain("timeout", Budget { lost: 1, ..NONE })
+        },
+        Setting {
+            signers: 1,
+            leads: true,
+            size: Size::Mutants,
+            ..plain("merchant", Budget { blocks: 3, deliveries: 1, refunds: 1, cancels: 1, ..NONE })
+        },
+        Setting {
+            signers: 1,
+            leads: true,
+            size: Size::Mutants,
+            ..plain("restore", Budget { blocks: 3, rollbacks: 1, ..NONE })
+        },
+        plain("expiry", Budget { blocks: 2, ticks: 4, stalls: 3, crashes: 1, ..NONE }),
+        plain("renewal", Budget { blocks: 2, ticks: 4, stalls: 1, late: 1, renewals: 2, resignations: 1, ..NONE }),
+        Setting {
+            payments: 2,
+            ..plain("silence", Budget { blocks: 2, ticks: 2, lost: 2, undelivered: 1, crashes: 1, ..NONE })
+        },
+        plain("pool", Budget { blocks: 4, drops: 2, ticks: 2, stalls: 2, crashes: 1, ..NONE }),
+        plain("reorg", Budget { blocks: 4, reorgs: 2, crashes: 1, ticks: 2, ..NONE }),
+        Setting {
+            consumers: 1,
+            ..plain(
+                "rollback",
+                Budget { blocks: 3, rollbacks: 1, deliveries: 1, ticks: 2, crashes: 1, ..NONE },
+            )
+        },
+        Setting {
+            glances: &[Behind, OneBehind, OneForgetful, OneAbandoned, OneDenies, OneInvents, Silent],
+            ..plain("endpoints", Budget { blocks: 3, reorgs: 1, glances: 2, crashes: 1, ticks: 2, ..NONE })
+        },
+        Setting {
+            consumers: 1,
+            start: Start::Queued,
+            ..plain(
+                "refund",
+                Budget { blocks: 3, refunds: 1, cancels: 1, deliveries: 1, ticks: 2, crashes: 1, ..NONE },
+            )
+        },
+        Setting {
+            start: Start::Refused,
+            leads: true,
+            ..plain("cancel", Budget { blocks: 4, refunds: 1, ticks: 2, stalls: 2, crashes: 1, drops: 1, ..NONE })
+        },
+        Setting {
+            fine: true,
+            ..plain("torn", Budget { blocks: 1, ticks: 2, stalls: 2, ..NONE })
+        },
+    ]
 }
 
 /// A relayer's configuration: production defaults scaled to blocks and leases that are steps, read by the production code.
@@ -151,6 +226,8 @@ pub(super) fn config() -> Config {
     // Delays have no length: whether one is over would be nothing but another tick.
     config.retry.base = Duration::ZERO;
     config.claim_min_idle = Duration::from_millis(TICK);
+    // So that payments meet at different moments, not in one batch.
+    config.claim_count = 1;
     config
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::action::{Deed, Fill, Glance};
+use super::action::{Deed, Fill};
 use super::db::Server;
 use super::deeds::payment_id;
 use super::ghosts::{Ghosts, Sights};
@@ -75,7 +75,8 @@ pub(super) fn state(setting: &Setting, rules: &Rules) -> State {
     rules.at_once(&mut state, leader, Activity::Acquire);
     rules.at_once(&mut state, leader, Activity::Pass);
     deed(&mut state, Deed::Register);
-    check_and_sign(rules, &mut state, leader);
+    claim(rules, &mut state, leader);
+    rules.at_once(&mut state, leader, Activity::Pass);
     mine(rules, &mut state, Fill::Pool);
     for _ in 0..=CONFIRMATIONS {
         rules.at_once(&mut state, leader, Activity::Pass);
@@ -86,9 +87,10 @@ pub(super) fn state(setting: &Setting, rules: &Rules) -> State {
     }
     match setting.start {
         Start::Queued => {}
-        Start::Ready => rules.at_once(&mut state, leader, Activity::Claim),
+        Start::Ready => claim(rules, &mut state, leader),
         Start::Refused => {
-            check_and_sign(rules, &mut state, leader);
+            claim(rules, &mut state, leader);
+            rules.at_once(&mut state, leader, Activity::Pass);
             for _ in 1..worker::signer::send::REFUSALS_BEFORE_CANCEL {
                 mine(rules, &mut state, Fill::Nothing);
                 rules.at_once(&mut state, leader, Activity::Pass);
@@ -96,9 +98,8 @@ pub(super) fn state(setting: &Setting, rules: &Rules) -> State {
         }
     }
     if !setting.leads {
-        let resigned = state.memory(leader).is_some();
-        debug_assert!(resigned);
         rules.at_once(&mut state, leader, Activity::Resign);
+        assert!(state.db.lease.is_empty(), "the lease was not given up");
         state.actors[leader] = Actor { incarnation: 1, behind: 0, doing: Doing::default() };
     }
     state.left = setting.budget;
@@ -106,11 +107,10 @@ pub(super) fn state(setting: &Setting, rules: &Rules) -> State {
 }
 
 /// The claim is a consumer's, but consumers remember nothing: it is made on the leader's seat, beside its memory.
-fn check_and_sign(rules: &Rules, state: &mut State, leader: usize) {
+fn claim(rules: &Rules, state: &mut State, leader: usize) {
     let leading = std::mem::take(&mut state.actors[leader].doing);
     rules.at_once(state, leader, Activity::Claim);
     state.actors[leader].doing = leading;
-    rules.at_once(state, leader, Activity::Pass);
 }
 
 fn mine(rules: &Rules, state: &mut State, fill: Fill) {
@@ -118,5 +118,4 @@ fn mine(rules: &Rules, state: &mut State, fill: Fill) {
         Some(ledger) => state.ledger = ledger,
         None => panic!("there is nothing to mine: {}", state.ledger.chain.head().number),
     }
-    let _ = Glance::Clear;
 }

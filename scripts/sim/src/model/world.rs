@@ -227,16 +227,7 @@ impl Rules {
         }
         for (payment, known) in state.db.payments.iter().enumerate() {
             let is_paid = state.ledger.paid & (1 << payment) != 0;
-            match known.stage.as_str() {
-                "done" if !is_paid => state.ghosts.break_promise(Promise::Truthful),
-                "cancelled" if !state.ghosts.has_rolled_back => {
-                    self.sights.note(Sight::Cancelled);
-                    if is_paid {
-                        state.ghosts.break_promise(Promise::Truthful);
-                    }
-                }
-                _ => {}
-            }
+            state.ghosts.watch(payment, &known.stage, is_paid, &self.sights);
         }
     }
 
