@@ -3,4 +3,5 @@
 
 pub mod chain;
 pub mod fleet;
+pub mod model;
 pub mod redis;

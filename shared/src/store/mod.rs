@@ -56,7 +56,7 @@ pub use listing::{JobCursor, JobFilter, JobPage};
 pub use recovery::{Chores, MOST_REDELIVERIES, Reclaimed, Swept};
 pub use refunds::{Refund, RefundOutcome, Refunded};
 pub use retention::{Removed, Retention};
-pub use script::{Applied, Refusal, scripts};
+pub use script::{Applied, Refusal, scripts, sources};
 pub use server::{Memory, OLDEST_REDIS, ServerView, Settings};
 pub use stats::{StateCount, Stats};
 pub use stream::{Claims, ReadyWatch};

@@ -69,6 +69,12 @@ macro_rules! scripts {
         pub fn scripts() -> Vec<(&'static str, &'static str)> {
             vec![$(($constant.sha.as_str(), $name)),*]
         }
+
+        /// The name and the whole source of every script, for whoever loads them before they are asked for, or breaks them
+        /// on purpose.
+        pub fn sources() -> Vec<(&'static str, &'static str)> {
+            vec![$(($name, $constant.code.as_str())),*]
+        }
     };
 }
 

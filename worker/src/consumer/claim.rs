@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use shared::ids::{Epoch, JobId};
 use shared::job::Payload;
-use shared::store::{Applied, Brief, Departure, Exit, SettledJob, StoreError};
+use shared::store::{Applied, Brief, Claims, Departure, Exit, SettledJob, StoreError};
 
 use crate::chain::{ChainError, Head, Verdict};
 use crate::context::Context;
@@ -33,25 +33,30 @@ pub async fn run(ctx: Context) {
 async fn claim_until_shutdown(ctx: &Context) -> Result<(), StoreError> {
     let mut claims = ctx.store.claims(&ctx.worker).await?;
     while !ctx.shutdown.is_cancelled() {
-        // Awaited to its end even when shutdown comes: its entries would be ours without our knowing.
-        let batch = claims.next(ctx.config.claim_count, PATIENCE).await?;
-        if batch.is_empty() {
-            continue;
-        }
-        if ctx.shutdown.is_cancelled() {
-            give_back(ctx, &batch).await?;
-            return Ok(());
-        }
-        if handle(ctx, batch).await? == Checked::ChainAway {
+        if claim_once(ctx, &mut claims).await? == Checked::ChainAway {
             until_the_chain_answers(ctx).await;
         }
     }
     Ok(())
 }
 
+/// Waits for one batch and does with it what is to be done. Never drop this future half-way.
+pub async fn claim_once(ctx: &Context, claims: &mut Claims) -> Result<Checked, StoreError> {
+    // Awaited to its end even when shutdown comes: its entries would be ours without our knowing.
+    let batch = claims.next(ctx.config.claim_count, PATIENCE).await?;
+    if batch.is_empty() {
+        return Ok(Checked::Yes);
+    }
+    if ctx.shutdown.is_cancelled() {
+        give_back(ctx, &batch).await?;
+        return Ok(Checked::Yes);
+    }
+    handle(ctx, batch).await
+}
+
 /// Whether a batch could be checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Checked {
+pub enum Checked {
     Yes,
     /// No node answered this relayer; another may have a better way to the chain.
     ChainAway,

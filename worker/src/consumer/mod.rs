@@ -10,6 +10,6 @@ mod claim;
 mod reclaim;
 mod sweep;
 
-pub use claim::run as claim;
-pub use reclaim::run as reclaim;
+pub use claim::{Checked, claim_once, run as claim};
+pub use reclaim::{round as reclaim_once, run as reclaim};
 pub use sweep::{BREATH, Sweep};

@@ -31,7 +31,7 @@ pub async fn run(ctx: Context) {
 }
 
 /// One walk through everything that is pending.
-async fn round(ctx: &Context) -> Result<(), StoreError> {
+pub async fn round(ctx: &Context) -> Result<(), StoreError> {
     let mut cursor = START.to_owned();
     let (mut taken_over, mut deleted) = (0, 0);
     while !ctx.shutdown.is_cancelled() {

@@ -2,9 +2,17 @@
 
 use std::hash::{Hash, Hasher};
 
+use shared::store::Fence;
+
 use super::leader::Leader;
+use super::lease_keeper::LeaseKeeper;
 
 impl Leader {
+    /// The lease's value, and how far it is trusted.
+    pub fn lease(&self) -> (&Fence, &LeaseKeeper) {
+        (&self.fence, &self.keeper)
+    }
+
     /// Another leader that remembers the same, and goes its own way from here on.
     #[must_use]
     pub fn fork(&self) -> Self {

@@ -76,6 +76,7 @@ pub fn deployed(contracts: Contracts, relayer: Address) -> State {
         registry: Registry { relayers: relayers.clone(), ..Registry::default() },
         payout: PayoutContract {
             paid_at: Arc::default(),
+            pays_again: false,
             paused: false,
             treasury: Address::ZERO,
             usdc: limits(USDC, 1_000),

@@ -1,0 +1,335 @@
+//! What must always hold, watched while effects happen: nothing in the product knows that it is watched. And what must happen
+//! at least once in a check, or it would have looked at nothing.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use alloy::consensus::{Transaction as _, TxEnvelope};
+use alloy::eips::eip2718::Decodable2718 as _;
+use alloy::primitives::{Bytes, keccak256};
+use shared::ids::Hash32;
+
+use super::db::Executed;
+use super::effect::{Asked, hash_of, nth};
+use super::ledger::Ledger;
+use super::settings::SIGNER;
+
+/// What must always hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Promise {
+    OnePayment,
+    OneJob,
+    OneIntent,
+    Journaled,
+    Fenced,
+    Deep,
+    LetGo,
+    Truthful,
+    Lease,
+}
+
+impl Promise {
+    pub const ALL: [Self; 9] = [
+        Self::OnePayment,
+        Self::OneJob,
+        Self::OneIntent,
+        Self::Journaled,
+        Self::Fenced,
+        Self::Deep,
+        Self::LetGo,
+        Self::Truthful,
+        Self::Lease,
+    ];
+
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::OnePayment => "G1: at most one payment per payment id",
+            Self::OneJob => "G1: at most one job per payment id, as long as Redis forgets nothing",
+            Self::OneIntent => "G3: one nonce, one intent",
+            Self::Journaled => "G4: nothing is broadcast unjournaled",
+            Self::Fenced => "G5: no write of a stale term is accepted",
+            Self::Deep => "G6: done means paid, N deep",
+            Self::LetGo => "G6: a nonce is let go only once it is consumed, N deep",
+            Self::Truthful => "G2: what is done is paid, and what is cancelled is not",
+            Self::Lease => "who signs on a clock that runs holds the lease",
+        }
+    }
+
+    pub(super) const fn bit(self) -> u16 {
+        1 << self as u16
+    }
+}
+
+/// What must have happened at least once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Sight {
+    Done,
+    Fenced,
+    RolledBack,
+    CancelRaced,
+    Cancelled,
+    Replaced,
+    ReAsked,
+    Undone,
+    Filled,
+    TakenOver,
+    Settled,
+    Refused,
+}
+
+impl Sight {
+    pub const ALL: [Self; 12] = [
+        Self::Done,
+        Self::Fenced,
+        Self::RolledBack,
+        Self::CancelRaced,
+        Self::Cancelled,
+        Self::Replaced,
+        Self::ReAsked,
+        Self::Undone,
+        Self::Filled,
+        Self::TakenOver,
+        Self::Settled,
+        Self::Refused,
+    ];
+
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Done => "a job is done",
+            Self::Fenced => "a zombie's write is refused",
+            Self::RolledBack => "a job is done after Redis was rolled back",
+            Self::CancelRaced => "a cancel and what it cancels are both out",
+            Self::Cancelled => "a job is cancelled",
+            Self::Replaced => "a transaction is replaced by a better paid one",
+            Self::ReAsked => "a journal that had lost its answer is asked again",
+            Self::Undone => "a payment is reorganised away",
+            Self::Filled => "a hole in the nonces is filled",
+            Self::TakenOver => "a later term finishes what an earlier one signed",
+            Self::Settled => "a job is settled from the chain",
+            Self::Refused => "a job that may not be signed any more is named by the journal",
+        }
+    }
+
+    const fn bit(self) -> u32 {
+        1 << self as u32
+    }
+}
+
+/// What was seen by all threads of a check. No part of any state: it would only multiply them.
+#[derive(Debug, Default)]
+pub(super) struct Sights(AtomicU32);
+
+impl Sights {
+    pub(super) fn note(&self, sight: Sight) {
+        if !self.has(sight) {
+            self.0.fetch_or(sight.bit(), Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn has(&self, sight: Sight) -> bool {
+        self.0.load(Ordering::Relaxed) & sight.bit() != 0
+    }
+}
+
+/// What is remembered of a path.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(super) struct Ghosts {
+    /// Promises that were broken, as bits.
+    pub(super) broken: u16,
+    /// By nonce: what it was journaled for.
+    intents: Vec<(u64, u64)>,
+    /// By nonce: what was broadcast at it, cancels apart.
+    calls: Vec<(u64, u64)>,
+    /// Hashes that were ever in the journal, sorted.
+    journaled: Vec<u64>,
+    /// Payments that have a job, as bits.
+    accepted: u8,
+    /// Payments whose job was cancelled, as bits.
+    cancelled: u8,
+    pub(super) has_rolled_back: bool,
+}
+
+/// What a transaction says about itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sent {
+    pub(super) hash: Hash32,
+    pub(super) nonce: u64,
+    /// It calls a contract; otherwise it only frees its nonce.
+    pub(super) pays: bool,
+    call: u64,
+}
+
+thread_local! {
+    static DECODED: RefCell<HashMap<Bytes, Option<Sent>>> = RefCell::default();
+}
+
+pub(super) fn decode(raw: &Bytes) -> Option<Sent> {
+    DECODED.with_borrow_mut(|known| *known.entry(raw.clone()).or_insert_with(|| decode_anew(raw)))
+}
+
+fn decode_anew(raw: &Bytes) -> Option<Sent> {
+    let tx = TxEnvelope::decode_2718(&mut raw.as_ref()).ok()?;
+    let (to, call) = (tx.to()?, hash_of(&(tx.to(), tx.input(), tx.value())));
+    Some(Sent { hash: Hash32::from(keccak256(raw)), nonce: tx.nonce(), pays: to != SIGNER, call })
+}
+
+fn short(hash: Hash32) -> u64 {
+    hash_of(&hash)
+}
+
+impl Ghosts {
+    pub(super) fn break_promise(&mut self, promise: Promise) {
+        self.broken |= promise.bit();
+    }
+
+    /// Signed bytes reach the nodes.
+    pub(super) fn sent(&mut self, raw: &Bytes) {
+        let Some(sent) = decode(raw) else { return self.break_promise(Promise::Journaled) };
+        if self.journaled.binary_search(&short(sent.hash)).is_err() {
+            self.break_promise(Promise::Journaled);
+        }
+        // What a journal gave out that was lost since may meet what the next one gives out: the contract is there for that.
+        if sent.pays && !self.has_rolled_back && !first(&mut self.calls, sent.nonce, sent.call) {
+            self.break_promise(Promise::OneIntent);
+        }
+    }
+
+    /// A command was executed.
+    pub(super) fn executed(&mut self, asked: &Asked, executed: &Executed, before: u64, at: &Around<'_>) {
+        let code = nth(&executed.reply, 0).unwrap_or_default();
+        if executed.was_stale {
+            at.sights.note(Sight::Fenced);
+            if executed.db.id != before {
+                self.break_promise(Promise::Fenced);
+            }
+        }
+        match asked.script {
+            Some("journal") => self.on_journal(asked, &code, at),
+            Some("journal_attempt") if code == "0" => {
+                self.remember(asked.arg(5));
+                at.sights.note(Sight::Replaced);
+            }
+            Some("finish") => self.on_finish(asked, executed, at),
+            Some("leave") => self.on_leave(asked, executed, at),
+            Some("settle") => at.sights.note(Sight::Settled),
+            Some("close_nonce") if code == "0" => {
+                if asked.arg(2).parse().is_ok_and(|nonce: u64| nonce >= at.ledger.deep_nonce()) {
+                    self.break_promise(Promise::LetGo);
+                }
+            }
+            Some("accept_payment") if code == "0" => {
+                let payment = at.payments.iter().position(|payment| payment.to_string() == asked.arg(2));
+                if let (Some(payment), Some("due")) = (payment, nth(&executed.reply, 1).as_deref()) {
+                    if self.accepted & (1 << payment) != 0 {
+                        self.break_promise(Promise::OneJob);
+                    }
+                    self.accepted |= 1 << payment;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn on_journal(&mut self, asked: &Asked, code: &str, at: &Around<'_>) {
+        match code {
+            "0" => {
+                let nonce = asked.arg(2).parse().unwrap_or(0);
+                if !first(&mut self.intents, nonce, hash_of(asked.arg(4))) {
+                    self.break_promise(Promise::OneIntent);
+                }
+                self.remember(asked.arg(6));
+                if asked.arg(3) == "filler" {
+                    at.sights.note(Sight::Filled);
+                }
+            }
+            "1" => at.sights.note(Sight::ReAsked),
+            "7" => at.sights.note(Sight::Refused),
+            _ => {}
+        }
+    }
+
+    fn remember(&mut self, hash: &str) {
+        let Ok(hash) = hash.parse::<Hash32>() else { return };
+        if let Err(place) = self.journaled.binary_search(&short(hash)) {
+            self.journaled.insert(place, short(hash));
+        }
+    }
+
+    fn on_finish(&mut self, asked: &Asked, executed: &Executed, at: &Around<'_>) {
+        for (n, at_arg) in (1..asked.args()).step_by(5).enumerate() {
+            if nth(&executed.reply, n).as_deref() != Some("0") {
+                continue;
+            }
+            let known = executed.db.payments.iter().position(|known| {
+                known.job.is_some_and(|job| job.to_string() == asked.arg(at_arg))
+            });
+            let Some(payment) = known else { continue };
+            if !at.ledger.is_paid_deep(at.payments[payment]) {
+                self.break_promise(Promise::Deep);
+            }
+            at.sights.note(Sight::Done);
+            if self.has_rolled_back {
+                at.sights.note(Sight::RolledBack);
+            }
+        }
+    }
+
+    fn on_leave(&mut self, asked: &Asked, executed: &Executed, at: &Around<'_>) {
+        for (n, at_arg) in (2..asked.args()).enumerate() {
+            if nth(&executed.reply, n).as_deref() != Some("0") {
+                continue;
+            }
+            let left: serde_json::Value = serde_json::from_str(asked.arg(at_arg)).unwrap_or_default();
+            let nonce = left["nonce"].as_str().and_then(|nonce| nonce.parse::<u64>().ok());
+            if nonce.or_else(|| left["nonce"].as_u64()).is_some_and(|nonce| nonce >= at.ledger.deep_nonce()) {
+                self.break_promise(Promise::LetGo);
+            }
+        }
+    }
+
+    /// Payment `n` is at `stage`, and on the chain paid or not.
+    pub(super) fn watch(&mut self, n: usize, stage: &str, is_paid: bool, sights: &Sights) {
+        let bit = 1 << n;
+        if stage == "done" && !is_paid {
+            self.break_promise(Promise::Truthful);
+        }
+        // A Redis that has forgotten a cancel pays what it knows as due.
+        if self.has_rolled_back {
+            return;
+        }
+        if stage == "cancelled" {
+            self.cancelled |= bit;
+            sights.note(Sight::Cancelled);
+        }
+        if self.cancelled & bit != 0 && (is_paid || stage != "cancelled") {
+            self.break_promise(Promise::Truthful);
+        }
+    }
+
+    /// Redis knows only what it knew earlier.
+    pub(super) fn rolled_back(&mut self, has_job: u8) {
+        self.has_rolled_back = true;
+        self.accepted = has_job;
+        self.intents.clear();
+        self.calls.clear();
+    }
+}
+
+/// Whether `nonce` has no other use than `what`; remembers it.
+fn first(uses: &mut Vec<(u64, u64)>, nonce: u64, what: u64) -> bool {
+    match uses.iter().find(|(known, _)| *known == nonce) {
+        Some((_, known)) => *known == what,
+        None => {
+            uses.push((nonce, what));
+            true
+        }
+    }
+}
+
+/// What an effect is held against.
+pub(super) struct Around<'a> {
+    pub(super) ledger: &'a Ledger,
+    pub(super) payments: &'a [shared::ids::PaymentId],
+    pub(super) sights: &'a Sights,
+}
