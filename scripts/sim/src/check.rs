@@ -50,6 +50,9 @@ pub(crate) fn check(arguments: &Model) -> ExitCode {
     let states: usize = all.iter().map(|checked| checked.unique).sum();
     let seconds: f64 = all.iter().map(|checked| checked.took.as_secs_f64()).sum();
     let violations: usize = all.iter().map(|checked| checked.findings.len()).sum();
-    println!("{} configurations, {states} different states, {seconds:.0} s: {violations} violations", all.len());
+    println!(
+        "{} configurations, {states} different states, {seconds:.0} s: {violations} violations",
+        all.len()
+    );
     if violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -8,7 +8,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(about = "Puts the relayer to the test without a network: in simulated storms, and in every order of few faults")]
+#[command(
+    about = "Puts the relayer to the test without a network: in simulated storms, and in every order of few faults"
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -14,7 +14,9 @@ fn simulate(seeds: std::ops::Range<u64>, size: Size) -> Vec<Report> {
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
-                while let Some(seed) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| seeds.contains(seed)) {
+                while let Some(seed) =
+                    Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| seeds.contains(seed))
+                {
                     let report = run(seed, size);
                     reports.lock().unwrap().push(report);
                 }
@@ -31,7 +33,11 @@ fn whatever_goes_wrong_every_job_ends_as_the_chain_says_and_is_paid_once() {
     let reports = simulate(1..SEEDS + 1, Size::default());
     let failed: Vec<String> =
         reports.iter().filter(|report| !report.violations.is_empty()).map(Report::to_string).collect();
-    assert!(failed.is_empty(), "run `sim run --seeds 1 --seed N --log info` for one of them:\n{}", failed.join("\n"));
+    assert!(
+        failed.is_empty(),
+        "run `sim run --seeds 1 --seed N --log info` for one of them:\n{}",
+        failed.join("\n")
+    );
     let sum = |count: fn(&Report) -> u64| reports.iter().map(count).sum::<u64>();
     // Otherwise nothing was put to the test.
     assert!(reports.iter().all(|report| report.faults >= 5), "every storm has at least five faults");

@@ -26,8 +26,16 @@ pub trait Wire: Send + Sync + 'static {
 /// Where connections come from. Cheap to clone.
 #[derive(Clone)]
 pub(super) enum Link {
-    Tcp { client: redis::Client, hot: ConnectionManager, pool: deadpool_redis::Pool },
+    Tcp(Box<Tcp>),
     Wire(Arc<dyn Wire>),
+}
+
+/// The ways to a server.
+#[derive(Clone)]
+pub(super) struct Tcp {
+    client: redis::Client,
+    hot: ConnectionManager,
+    pool: deadpool_redis::Pool,
 }
 
 impl Link {
@@ -45,13 +53,13 @@ impl Link {
         let pool = pool
             .create_pool(Some(deadpool_redis::Runtime::Tokio1))
             .map_err(|error| StoreError::Pool { operation: "connect", detail: error.to_string() })?;
-        Ok(Self::Tcp { client, hot, pool })
+        Ok(Self::Tcp(Box::new(Tcp { client, hot, pool })))
     }
 
     /// The connection that is always there and that the hot paths share.
     pub(super) fn hot(&self) -> Connection {
         match self {
-            Self::Tcp { hot, .. } => Connection::Hot(hot.clone()),
+            Self::Tcp(tcp) => Connection::Hot(tcp.hot.clone()),
             Self::Wire(wire) => Connection::Wire(wire.clone()),
         }
     }
@@ -59,7 +67,7 @@ impl Link {
     /// One of a few, for reads that may take longer.
     pub(super) async fn pooled(&self, operation: &'static str) -> Result<Connection, StoreError> {
         match self {
-            Self::Tcp { pool, .. } => match pool.get().await {
+            Self::Tcp(tcp) => match tcp.pool.get().await {
                 Ok(connection) => Ok(Connection::Pooled(connection)),
                 Err(error) => Err(StoreError::Pool { operation, detail: error.to_string() }),
             },
@@ -71,11 +79,11 @@ impl Link {
     /// a deadline of its own.
     pub(super) async fn blocking(&self, operation: &'static str) -> Result<Connection, StoreError> {
         match self {
-            Self::Tcp { client, .. } => {
+            Self::Tcp(tcp) => {
                 let config = redis::AsyncConnectionConfig::new()
                     .set_connection_timeout(Some(CONNECTION_TIMEOUT))
                     .set_response_timeout(None);
-                let connection = client.get_multiplexed_async_connection_with_config(&config).await;
+                let connection = tcp.client.get_multiplexed_async_connection_with_config(&config).await;
                 let connection = connection.map_err(|source| StoreError::Redis { operation, source })?;
                 Ok(Connection::Blocking(connection))
             }

@@ -1,16 +1,17 @@
 //! What must hold once everything is quiet: every accepted job ended, and its end is what the chain says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use redis::Value;
 use shared::ids::{PaymentId, Wallet};
-use shared::job::Payload;
+use shared::job::{Job, Payload};
 use shared::job_state::JobState;
 use shared::money::{Sge, Usdc};
+use shared::store::PaymentView;
 use worker::chain::ChainEventKind;
 
 use super::ghosts::{ask, key, text};
-use super::merchant::Merchant;
+use super::merchant::{Merchant, Sale};
 use super::settings::{CONFIRMATIONS, SIGNER};
 use super::world::{State, World};
 
@@ -85,6 +86,7 @@ pub(super) async fn settle_up(world: &World, merchant: &Merchant) -> Sums {
         (state.blocklisted.clone(), state.memory_was_lost)
     };
     let mut sums = Sums { jobs: (book_users.len() + sales.len()) as u64, ..Sums::default() };
+    let rules = Rules { head, blocklisted, memory_was_lost };
     for sale in &sales {
         let id = PaymentId::derive("shop", sale.external.as_str());
         let on_chain = paid.get(&id);
@@ -92,34 +94,62 @@ pub(super) async fn settle_up(world: &World, merchant: &Merchant) -> Sums {
             wrong.push(format!("{}: accepted, and not recorded", sale.external));
             continue;
         };
-        if sale.is_cancelled && on_chain.is_some() && !memory_was_lost {
-            wrong.push(format!("{}: it was answered as cancelled, and is paid", sale.external));
-        }
         let job = match record.job {
             Some(job) => merchant.store.job(job).await.ok().flatten(),
             None => None,
         };
-        match (job.as_ref().map(|job| &job.state), on_chain) {
+        rules.check_sale(sale, &record, job.as_ref(), on_chain, &mut sums, &mut wrong);
+    }
+    for user in &book_users {
+        let Some(job) = user.job else { continue };
+        let job = merchant.store.job(job).await.ok().flatten();
+        let referrer = world.state().chain.state().registry.referrer_of(user.child.address());
+        let is_registered = referrer == Some(user.referrer.address());
+        match job.map(|job| (job.state, job.payload)) {
+            Some((JobState::Done { .. }, Payload::Register(_))) if is_registered => sums.registered += 1,
+            // The chain's own record is enough, where Redis forgot the job.
+            None if is_registered && memory_was_lost => sums.registered += 1,
+            other => {
+                wrong.push(format!("{}: recorded as {other:?}, registered: {is_registered}", user.child))
+            }
+        }
+    }
+    check_nonces(world, &mut wrong);
+    world.state().ghosts.violations.extend(wrong);
+    sums
+}
+
+/// What a sale's end is judged by.
+struct Rules {
+    head: u64,
+    blocklisted: BTreeSet<Wallet>,
+    memory_was_lost: bool,
+}
+
+impl Rules {
+    fn check_sale(
+        &self,
+        sale: &Sale,
+        record: &PaymentView,
+        job: Option<&Job>,
+        on_chain: Option<&Paid>,
+        sums: &mut Sums,
+        wrong: &mut Vec<String>,
+    ) {
+        let memory_was_lost = self.memory_was_lost;
+        if sale.is_cancelled && on_chain.is_some() && !memory_was_lost {
+            wrong.push(format!("{}: it was answered as cancelled, and is paid", sale.external));
+        }
+        match (job.map(|job| &job.state), on_chain) {
             (Some(JobState::Done { .. }), Some(paid)) => {
                 sums.paid += 1;
-                if head.saturating_sub(paid.block) < CONFIRMATIONS {
-                    wrong.push(format!(
-                        "G6: {} is done at block {}, the head is {head}",
-                        sale.external, paid.block
-                    ));
-                }
-                let recorded = (record.commission.usdc, record.commission.sge, record.referrer);
-                // A Redis that was emptied does not know any more who is paid in both tokens: the leader tells of the difference.
-                if (paid.usdc, paid.sge, Some(paid.referrer)) != recorded && !memory_was_lost {
-                    wrong.push(format!("{}: paid {paid:?}, recorded {:?}", sale.external, record.commission));
-                }
+                self.check_paid(sale, record, paid, wrong);
             }
             (Some(JobState::Failed), None) => {
                 sums.failed += 1;
-                let class = job.as_ref().and_then(|job| job.last_failure.as_ref());
-                let may_fail = record.referrer.is_some_and(|referrer| blocklisted.contains(&referrer));
-                if !may_fail {
-                    wrong.push(format!("{}: failed for no good reason: {class:?}", sale.external));
+                if !record.referrer.is_some_and(|referrer| self.blocklisted.contains(&referrer)) {
+                    let why = job.and_then(|job| job.last_failure.as_ref());
+                    wrong.push(format!("{}: failed for no good reason: {why:?}", sale.external));
                 }
             }
             (Some(JobState::Cancelled), None) => sums.cancelled += 1,
@@ -144,23 +174,18 @@ pub(super) async fn settle_up(world: &World, merchant: &Merchant) -> Sums {
             }
         }
     }
-    for user in &book_users {
-        let Some(job) = user.job else { continue };
-        let job = merchant.store.job(job).await.ok().flatten();
-        let referrer = world.state().chain.state().registry.referrer_of(user.child.address());
-        let is_registered = referrer == Some(user.referrer.address());
-        match job.map(|job| (job.state, job.payload)) {
-            Some((JobState::Done { .. }, Payload::Register(_))) if is_registered => sums.registered += 1,
-            // The chain's own record is enough, where Redis forgot the job.
-            None if is_registered && memory_was_lost => sums.registered += 1,
-            other => {
-                wrong.push(format!("{}: recorded as {other:?}, registered: {is_registered}", user.child))
-            }
+
+    fn check_paid(&self, sale: &Sale, record: &PaymentView, paid: &Paid, wrong: &mut Vec<String>) {
+        let head = self.head;
+        if head.saturating_sub(paid.block) < CONFIRMATIONS {
+            wrong.push(format!("G6: {} is done at block {}, the head is {head}", sale.external, paid.block));
+        }
+        let recorded = (record.commission.usdc, record.commission.sge, record.referrer);
+        // A Redis that was emptied does not know any more who is paid in both tokens: the leader tells of the difference.
+        if (paid.usdc, paid.sge, Some(paid.referrer)) != recorded && !self.memory_was_lost {
+            wrong.push(format!("{}: paid {paid:?}, recorded {:?}", sale.external, record.commission));
         }
     }
-    check_nonces(world, &mut wrong);
-    world.state().ghosts.violations.extend(wrong);
-    sums
 }
 
 /// All payments on the canonical chain; one that is there twice is a violation.

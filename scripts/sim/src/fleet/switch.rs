@@ -29,7 +29,6 @@ impl Switch {
         state.waiting.drain(..).for_each(Waker::wake);
     }
 
-
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

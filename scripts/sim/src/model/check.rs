@@ -38,7 +38,12 @@ impl fmt::Display for Checked {
         write!(
             f,
             "{:<12} {:>9} states, {:>10} transitions, depth {:>3}, {:>6.1} s, {} violations",
-            self.name, self.unique, self.total, self.depth, self.took.as_secs_f64(), self.findings.len()
+            self.name,
+            self.unique,
+            self.total,
+            self.depth,
+            self.took.as_secs_f64(),
+            self.findings.len()
         )?;
         for finding in &self.findings {
             write!(f, "\n  VIOLATION of {}", finding.promise)?;

@@ -38,9 +38,10 @@ pub(super) struct Asked {
 impl Asked {
     pub(super) fn new(effect: Effect) -> Self {
         let script = match &effect {
-            Effect::Redis(words) if words.first().is_some_and(|name| name == b"EVALSHA") => {
-                words.get(1).and_then(|sha| std::str::from_utf8(sha).ok()).and_then(|sha| NAMES.get(sha).copied())
-            }
+            Effect::Redis(words) if words.first().is_some_and(|name| name == b"EVALSHA") => words
+                .get(1)
+                .and_then(|sha| std::str::from_utf8(sha).ok())
+                .and_then(|sha| NAMES.get(sha).copied()),
             _ => None,
         };
         let writes = match &effect {
@@ -59,7 +60,9 @@ impl Asked {
     pub(super) fn arg(&self, n: usize) -> &str {
         match &self.effect {
             // Behind the name, the hash, the number of keys and the lane.
-            Effect::Redis(words) => words.get(n + 4).and_then(|word| std::str::from_utf8(word).ok()).unwrap_or(""),
+            Effect::Redis(words) => {
+                words.get(n + 4).and_then(|word| std::str::from_utf8(word).ok()).unwrap_or("")
+            }
             Effect::Chain(_) => "",
         }
     }
@@ -92,7 +95,9 @@ impl fmt::Display for Asked {
                 Some(sent) => write!(
                     f,
                     "broadcast {:.10} at nonce {}{}",
-                    sent.hash.to_string(), sent.nonce, if sent.pays { "" } else { " (pays nobody)" }
+                    sent.hash.to_string(),
+                    sent.nonce,
+                    if sent.pays { "" } else { " (pays nobody)" }
                 ),
                 None => f.write_str("broadcast of what is no transaction"),
             },

@@ -261,9 +261,11 @@ impl Ghosts {
             if nth(&executed.reply, n).as_deref() != Some("0") {
                 continue;
             }
-            let known = executed.db.payments.iter().position(|known| {
-                known.job.is_some_and(|job| job.to_string() == asked.arg(at_arg))
-            });
+            let known = executed
+                .db
+                .payments
+                .iter()
+                .position(|known| known.job.is_some_and(|job| job.to_string() == asked.arg(at_arg)));
             let Some(payment) = known else { continue };
             if !at.ledger.is_paid_deep(at.payments[payment]) {
                 self.break_promise(Promise::Deep);

@@ -70,7 +70,11 @@ impl Checking {
         if left.glances > 0 {
             actions.extend(self.setting.glances.iter().map(|glance| Action::StepSeeing(who, *glance)));
         }
-        let mut may = |left: u8, action| if left > 0 { actions.push(action) };
+        let mut may = |left: u8, action| {
+            if left > 0 {
+                actions.push(action)
+            }
+        };
         if busy.asked.writes {
             may(left.late, Action::Perform(who));
             may(left.lost, Action::LoseReply(who));
@@ -96,7 +100,11 @@ impl Checking {
             actions.push(if state.saved.is_some() { Action::Rollback } else { Action::Save });
         }
         for payment in 0..self.rules.payments.len() {
-            let mut may = |left: u8, deed| if left > 0 { actions.push(Action::Deed(deed)) };
+            let mut may = |left: u8, deed| {
+                if left > 0 {
+                    actions.push(Action::Deed(deed))
+                }
+            };
             may(left.deliveries, Deed::PayAgain(payment));
             may(left.refunds, Deed::Refund(payment));
             may(left.cancels, Deed::Cancel(payment));
@@ -128,7 +136,9 @@ impl Checking {
             Action::Perform(who) => Self::spend(&mut state.left.late) && self.perform_only(state, who),
             Action::Deliver(who) => self.deliver(state, who),
             Action::LoseReply(who) => Self::spend(&mut state.left.lost) && self.lose_reply(state, who),
-            Action::Undelivered(who) => Self::spend(&mut state.left.undelivered) && self.undelivered(state, who),
+            Action::Undelivered(who) => {
+                Self::spend(&mut state.left.undelivered) && self.undelivered(state, who)
+            }
             Action::Crash(who) => Self::spend(&mut state.left.crashes) && crash(state, who),
             Action::Renew(who) => Self::spend(&mut state.left.renewals) && self.renew(state, who),
             Action::Tick => Self::spend(&mut state.left.ticks) && self.tick(state, None),
@@ -185,7 +195,9 @@ impl Checking {
         let _ = self.rules.perform(state, &asked, Glance::Clear);
         let told = match (self.rules.twist, asked.script) {
             // Read as "not now": the signer goes on with the nonce that it believes to be free.
-            (Some(Twist::SilenceIsRefusal), Some("journal")) => Told::Redis(Value::Array(vec![Value::Int(5)])),
+            (Some(Twist::SilenceIsRefusal), Some("journal")) => {
+                Told::Redis(Value::Array(vec![Value::Int(5)]))
+            }
             _ => silence(&asked),
         };
         self.resume(state, who, &run, &asked, told, Glance::Clear);
@@ -351,11 +363,20 @@ impl Model for Checking {
                 })),*]
             };
         }
-        let mut all =
-            always![OnePayment, OneJob, OneIntent, Journaled, Fenced, Deep, LetGo, Truthful, Lease];
+        let mut all = always![OnePayment, OneJob, OneIntent, Journaled, Fenced, Deep, LetGo, Truthful, Lease];
         all.extend(sometimes![
-            Done, Fenced, RolledBack, CancelRaced, Cancelled, Replaced, ReAsked, Undone, Filled, TakenOver,
-            Settled, Refused
+            Done,
+            Fenced,
+            RolledBack,
+            CancelRaced,
+            Cancelled,
+            Replaced,
+            ReAsked,
+            Undone,
+            Filled,
+            TakenOver,
+            Settled,
+            Refused
         ]);
         all
     }
@@ -371,15 +392,20 @@ pub(super) fn describe(state: &State, action: Action, after: &State) -> String {
         | Action::Undelivered(who) => Some(who),
         _ => None,
     };
-    let asked = who.and_then(|who| state.busy(who)).map(|busy| format!(": {}", busy.asked)).unwrap_or_default();
+    let asked =
+        who.and_then(|who| state.busy(who)).map(|busy| format!(": {}", busy.asked)).unwrap_or_default();
     let waits = |state: &State, who: usize| match &state.actors[who].doing {
         Doing::Nothing(Memory::Nothing) => "rests".to_owned(),
         Doing::Nothing(Memory::Leading(term)) => format!("leads, {}", term.fence),
         Doing::Something(busy) => format!("{:?}, then: {}", busy.run.activity, busy.asked),
     };
     let next = match action {
-        Action::Begin(who, _) | Action::Step(who) | Action::StepSeeing(who, _) | Action::Deliver(who)
-        | Action::LoseReply(who) | Action::Undelivered(who) => format!(" -> {}", waits(after, who)),
+        Action::Begin(who, _)
+        | Action::Step(who)
+        | Action::StepSeeing(who, _)
+        | Action::Deliver(who)
+        | Action::LoseReply(who)
+        | Action::Undelivered(who) => format!(" -> {}", waits(after, who)),
         _ => String::new(),
     };
     let lease = after.db.ask(after.now(), &["GET", &key("lease")]).unwrap_or_default();
@@ -387,6 +413,8 @@ pub(super) fn describe(state: &State, action: Action, after: &State) -> String {
     let chain = &after.ledger.chain;
     format!(
         "{action}{asked}{next}\n        [lease {lease:?}, jobs {stages:?}, head {}, nonce {}, paid {:b}]",
-        chain.head().number, chain.nonce(super::settings::SIGNER), after.ledger.paid
+        chain.head().number,
+        chain.nonce(super::settings::SIGNER),
+        after.ledger.paid
     )
 }

@@ -106,11 +106,8 @@ const SHORT_LEASE: Patch = Patch {
     from: "redis.call('SET', k, value, 'PX', ARGV[2])",
     to: "redis.call('SET', k, value, 'PX', ARGV[2] / 2)",
 };
-const STOLEN_LEASE: Patch = Patch {
-    script: Some("lease_acquire"),
-    from: "if holder then",
-    to: "if false then",
-};
+const STOLEN_LEASE: Patch =
+    Patch { script: Some("lease_acquire"), from: "if holder then", to: "if false then" };
 const FOREIGN_LEASE: Patch = Patch {
     script: Some("lease_release"),
     from: "if redis.call('GET', key('lease')) ~= ARGV[1] then return 0 end",

@@ -93,14 +93,16 @@ impl Playback {
         let Some(Event::Answer { asked, told }) = self.past.get(self.next).map(|entry| &entry.event) else {
             assert!(
                 self.asked.as_ref().is_none_or(|asked| asked == effect),
-                "two effects at once: {:?} and {effect:?}", self.asked
+                "two effects at once: {:?} and {effect:?}",
+                self.asked
             );
             self.asked = Some(effect.clone());
             return None;
         };
         assert!(
             *asked == 0 || *asked == hash_of(effect),
-            "the code went another way than before: it asks {}", Asked::new(effect.clone())
+            "the code went another way than before: it asks {}",
+            Asked::new(effect.clone())
         );
         let told = told.clone();
         set(&self.clock, self.past[self.next].at);

@@ -162,7 +162,10 @@ pub(super) fn settings() -> Vec<Setting> {
             ..plain("restore", Budget { blocks: 3, rollbacks: 1, ..NONE })
         },
         plain("expiry", Budget { blocks: 2, ticks: 4, stalls: 3, crashes: 1, ..NONE }),
-        plain("renewal", Budget { blocks: 2, ticks: 4, stalls: 1, late: 1, renewals: 2, resignations: 1, ..NONE }),
+        plain(
+            "renewal",
+            Budget { blocks: 2, ticks: 4, stalls: 1, late: 1, renewals: 2, resignations: 1, ..NONE },
+        ),
         Setting {
             payments: 2,
             ..plain("silence", Budget { blocks: 2, ticks: 2, lost: 2, undelivered: 1, crashes: 1, ..NONE })
@@ -191,12 +194,12 @@ pub(super) fn settings() -> Vec<Setting> {
         Setting {
             start: Start::Refused,
             leads: true,
-            ..plain("cancel", Budget { blocks: 4, refunds: 1, ticks: 2, stalls: 2, crashes: 1, drops: 1, ..NONE })
+            ..plain(
+                "cancel",
+                Budget { blocks: 4, refunds: 1, ticks: 2, stalls: 2, crashes: 1, drops: 1, ..NONE },
+            )
         },
-        Setting {
-            fine: true,
-            ..plain("torn", Budget { blocks: 1, ticks: 2, stalls: 2, ..NONE })
-        },
+        Setting { fine: true, ..plain("torn", Budget { blocks: 1, ticks: 2, stalls: 2, ..NONE }) },
     ]
 }
 

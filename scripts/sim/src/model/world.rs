@@ -162,14 +162,15 @@ impl Rules {
                     self.send_early(state, asked);
                 }
                 let executed = self.server.execute(&state.db, state.now(), asked);
-                let around =
-                    Around { ledger: &state.ledger, payments: &self.payments, sights: &self.sights };
+                let around = Around { ledger: &state.ledger, payments: &self.payments, sights: &self.sights };
                 state.ghosts.executed(asked, &executed, state.db.id, &around);
                 state.db = executed.db.clone();
                 self.watch(state);
                 Told::Redis(executed.reply.clone())
             }
-            Effect::Chain(Question::Broadcast(raw)) => Told::Chain(self.broadcast(state, raw, asked.hash, glance)),
+            Effect::Chain(Question::Broadcast(raw)) => {
+                Told::Chain(self.broadcast(state, raw, asked.hash, glance))
+            }
             Effect::Chain(question) => Told::Chain(self.answer(state, question, asked.hash, glance)),
         }
     }

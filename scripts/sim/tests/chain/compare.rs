@@ -109,7 +109,9 @@ pub async fn ask(chain: &dyn Chain, question: Question) -> Result<Answer, ChainE
         Q::NonceLatest(account) => Answer::NonceLatest(chain.nonce_latest(account).await?),
         Q::TakeoverNonces(account) => Answer::TakeoverNonces(chain.takeover_nonces(account).await?),
         Q::Conditions { signer, at } => Answer::Conditions(chain.conditions(signer, at).await?),
-        Q::SimulatePayouts { items, at } => Answer::SimulatePayouts(chain.simulate_payouts(&items, at).await?),
+        Q::SimulatePayouts { items, at } => {
+            Answer::SimulatePayouts(chain.simulate_payouts(&items, at).await?)
+        }
         Q::SimulateRegistrations { items, at } => {
             Answer::SimulateRegistrations(chain.simulate_registrations(&items, at).await?)
         }

@@ -190,10 +190,8 @@ impl Pair {
                 let first = self.simulated().pool().waiting().next().cloned();
                 let Some(first) = first else { return Ok(()) };
                 let raised = |fee: u128| fee * (100 + percent) / 100;
-                let fees = Fees {
-                    max_fee: raised(first.max_fee),
-                    max_priority_fee: raised(first.max_priority_fee),
-                };
+                let fees =
+                    Fees { max_fee: raised(first.max_fee), max_priority_fee: raised(first.max_priority_fee) };
                 self.send(deed, first.nonce, Gas::Table, fees, pair).await
             }
             Step::Again(which) => match self.sent.len() {

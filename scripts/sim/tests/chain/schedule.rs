@@ -60,17 +60,30 @@ pub enum Gas {
 
 #[derive(Debug, Clone)]
 pub enum Step {
-    Send { deed: Deed, at: At, gas: Gas, max_fee: u128, tip: u128 },
+    Send {
+        deed: Deed,
+        at: At,
+        gas: Gas,
+        max_fee: u128,
+        tip: u128,
+    },
     /// With fees higher by as many per cent, of whatever is at the lowest nonce in the pool.
-    Replace { deed: Deed, percent: u128 },
+    Replace {
+        deed: Deed,
+        percent: u128,
+    },
     /// The same bytes again: of the so-manieth transaction ever sent.
     Again(usize),
     /// A block after so many seconds.
-    Mine { seconds: u64 },
+    Mine {
+        seconds: u64,
+    },
     /// In a block of its own.
     Act(Action),
     /// All blocks that are that young are replaced by empty ones.
-    Reorg { depth: u64 },
+    Reorg {
+        depth: u64,
+    },
     /// The last transaction that waits is dropped.
     Drop,
     BaseFee(u128),
@@ -190,10 +203,7 @@ pub fn step(random: &mut StdRng) -> Step {
             max_fee: *[30, 30, 30, 40, 3].choose(random).unwrap() * GWEI,
             tip: *[2, 2, 3].choose(random).unwrap() * GWEI,
         },
-        38..=44 => Step::Replace {
-            deed: deed(random),
-            percent: *[0, 13, 13, 50].choose(random).unwrap(),
-        },
+        38..=44 => Step::Replace { deed: deed(random), percent: *[0, 13, 13, 50].choose(random).unwrap() },
         45..=49 => Step::Again(random.random_range(0..1_000)),
         50..=73 => Step::Mine { seconds: *[1, 12, 12, 200, 599, 700].choose(random).unwrap() },
         74..=89 => Step::Act(action(random)),
