@@ -7,7 +7,7 @@ use super::step::Activity;
 
 /// One transition of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Action {
+pub(super) enum Action {
     /// A process begins something and comes to its first effect.
     Begin(usize, Activity),
     /// The pending effect happens, and its answer arrives.
@@ -47,7 +47,7 @@ pub enum Action {
 
 /// Of what blocks are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Fill {
+pub(super) enum Fill {
     Nothing,
     /// Of all that the pool can give.
     Pool,
@@ -57,7 +57,7 @@ pub enum Fill {
 
 /// What is wrong with the endpoints while something is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Glance {
+pub(super) enum Glance {
     /// Nothing.
     Clear,
     /// Both are one block behind.
@@ -80,7 +80,7 @@ pub enum Glance {
 
 /// What the merchant or the operator does; the number is the payment's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Deed {
+pub(super) enum Deed {
     /// Creates the consumer group.
     Migrate,
     /// Registers the child of all payments.

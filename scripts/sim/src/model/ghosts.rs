@@ -73,13 +73,12 @@ pub enum Sight {
     ReAsked,
     Undone,
     Filled,
-    TakenOver,
     Settled,
     Refused,
 }
 
 impl Sight {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 11] = [
         Self::Done,
         Self::Fenced,
         Self::RolledBack,
@@ -89,7 +88,6 @@ impl Sight {
         Self::ReAsked,
         Self::Undone,
         Self::Filled,
-        Self::TakenOver,
         Self::Settled,
         Self::Refused,
     ];
@@ -105,7 +103,6 @@ impl Sight {
             Self::ReAsked => "a journal that had lost its answer is asked again",
             Self::Undone => "a payment is reorganised away",
             Self::Filled => "a hole in the nonces is filled",
-            Self::TakenOver => "a later term finishes what an earlier one signed",
             Self::Settled => "a job is settled from the chain",
             Self::Refused => "a job that may not be signed any more is named by the journal",
         }
@@ -213,10 +210,11 @@ impl Ghosts {
             Some("finish") => self.on_finish(asked, executed, at),
             Some("leave") => self.on_leave(asked, executed, at),
             Some("settle") => at.sights.note(Sight::Settled),
-            Some("close_nonce") if code == "0" => {
-                if asked.arg(2).parse().is_ok_and(|nonce: u64| nonce >= at.ledger.deep_nonce()) {
-                    self.break_promise(Promise::LetGo);
-                }
+            Some("close_nonce")
+                if code == "0"
+                    && asked.arg(2).parse().is_ok_and(|nonce: u64| nonce >= at.ledger.deep_nonce()) =>
+            {
+                self.break_promise(Promise::LetGo);
             }
             Some("accept_payment") if code == "0" => {
                 let payment = at.payments.iter().position(|payment| payment.to_string() == asked.arg(2));

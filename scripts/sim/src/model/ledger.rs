@@ -37,11 +37,13 @@ pub(super) enum Turn {
 }
 
 type Reply = Result<Answer, ChainError>;
+/// A ledger, a question or transaction, and how it was looked at.
+type Asked = (u64, u64, Glance);
 
 thread_local! {
     static TURNS: RefCell<HashMap<(u64, Turn), Option<Arc<Ledger>>>> = RefCell::default();
-    static SENDS: RefCell<HashMap<(u64, u64, Glance), (Reply, Arc<Ledger>)>> = RefCell::default();
-    static ANSWERS: RefCell<HashMap<(u64, u64, Glance), Reply>> = RefCell::default();
+    static SENDS: RefCell<HashMap<Asked, (Reply, Arc<Ledger>)>> = RefCell::default();
+    static ANSWERS: RefCell<HashMap<Asked, Reply>> = RefCell::default();
 }
 
 fn keep<K: std::hash::Hash + Eq, V>(kept: &mut HashMap<K, V>, key: K, value: V) {

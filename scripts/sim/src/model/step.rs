@@ -82,7 +82,7 @@ impl Memory {
 
 /// What a process may be about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Activity {
+pub(super) enum Activity {
     /// Stand for election.
     Acquire,
     /// Renew the lease.

@@ -67,6 +67,8 @@ pub fn roughened(mut answer: Result<Answer, ChainError>) -> Result<Answer, Chain
         Ok(Answer::SimulatePayouts(verdicts) | Answer::SimulateRegistrations(verdicts)) => {
             verdicts.iter_mut().for_each(words);
         }
+        // What a node suggests is its own affair.
+        Ok(Answer::PriorityFees(fees)) => fees.fill(0),
         Ok(Answer::SimulateCall(Some(verdict))) => words(verdict),
         Ok(Answer::Events(events)) => events.iter_mut().for_each(|event| event_words(&mut event.kind)),
         Ok(Answer::EventsIn(said)) => {

@@ -1,5 +1,7 @@
 //! What may happen to a chain, and random schedules of it.
 
+use std::fmt;
+
 use alloy::primitives::{Address, U256, address};
 use kit::world::contracts::RELAYER;
 use rand::Rng;
@@ -20,7 +22,7 @@ const WALLETS: u8 = 14;
 const PAYMENTS: u32 = 90;
 
 /// What a transaction of the signer's account does.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum Deed {
     /// Alone where there is one, in a batch otherwise.
     Register(Vec<Register>),
@@ -32,6 +34,29 @@ pub enum Deed {
     Drain(Wallet),
     /// Calldata that the contract does not know.
     Nonsense(Contract),
+}
+
+impl fmt::Debug for Deed {
+    /// Wallets by the byte they repeat, amounts in whole tokens.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |wallet: Wallet| format!("{:x}", wallet.address()[0]);
+        let register = |item: &Register| format!("{}>{}", name(item.child), name(item.referrer));
+        let pay = |item: &Payout| {
+            let Commission { usdc, sge } = item.commission;
+            let (usdc, sge) = (usdc.to_decimal(), sge.to_decimal());
+            format!("{} {}>{} {usdc}+{sge}", item.external_id, name(item.child), name(item.referrer))
+        };
+        match self {
+            Self::Register(items) => {
+                write!(f, "Register{:?}", items.iter().map(register).collect::<Vec<_>>())
+            }
+            Self::Pay(items) => write!(f, "Pay{:?}", items.iter().map(pay).collect::<Vec<_>>()),
+            Self::PayBatch(items) => write!(f, "PayBatch{:?}", items.iter().map(pay).collect::<Vec<_>>()),
+            Self::Cancel => f.write_str("Cancel"),
+            Self::Drain(wallet) => write!(f, "Drain({})", name(*wallet)),
+            Self::Nonsense(contract) => write!(f, "Nonsense({contract:?})"),
+        }
+    }
 }
 
 /// Where a transaction's nonce is.
