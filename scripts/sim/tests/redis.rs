@@ -6,6 +6,8 @@
 mod commands;
 #[path = "redis/pair.rs"]
 mod pair;
+#[path = "redis/scripts.rs"]
+mod scripts;
 #[path = "redis/server.rs"]
 mod server;
 #[path = "redis/speed.rs"]
@@ -33,6 +35,11 @@ fn seed() -> u64 {
 #[test]
 fn random_commands_have_the_same_replies_and_leave_the_same_keys() {
     commands::random_commands(seed());
+}
+
+#[test]
+fn values_cross_between_redis_and_lua_in_the_same_way() {
+    scripts::all();
 }
 
 #[tokio::test]

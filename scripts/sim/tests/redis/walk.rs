@@ -182,7 +182,7 @@ impl Walk {
 
     /// Some operations while memory is full. What they come to is the servers' affair, as long as it is the same.
     async fn run_full(&mut self) {
-        self.set_full(true);
+        self.both.pair().set_full(true);
         for _ in 0..4 {
             match self.random.random_range(0..6) {
                 0 => self.intake().await,
@@ -193,14 +193,7 @@ impl Walk {
                 _ => self.lead().await,
             }
         }
-        self.set_full(false);
-    }
-
-    fn set_full(&self, full: bool) {
-        let mut pair = self.both.pair();
-        let limit = if full { "1" } else { "0" };
-        pair.real.exec(&["CONFIG", "SET", "maxmemory", limit]).unwrap();
-        pair.sim.set_full(full);
+        self.both.pair().set_full(false);
     }
 
     pub(crate) fn raw(&self, words: &[&str]) -> RedisResult<Value> {

@@ -24,7 +24,7 @@ impl AsRef<[u8]> for Word {
 pub(super) fn to_words(values: &MultiValue) -> Option<Vec<Word>> {
     let word = |value: &Value| match value {
         Value::String(text) => Some(Word::Text(text.as_bytes())),
-        Value::Integer(number) => Some(Word::Number(number.to_string())),
+        Value::Integer(number) => Some(Word::Number(general(*number as f64, 17))),
         Value::Number(number) => Some(Word::Number(general(*number, 17))),
         _ => None,
     };

@@ -5,7 +5,7 @@ use mlua::{Table, Value};
 /// As C prints a number by `%.<precision>g`.
 pub(super) fn general(number: f64, precision: usize) -> String {
     if number.fract() == 0.0 && number.abs() < 1e14 {
-        return format!("{number:.0}");
+        return (number as i64).to_string();
     }
     if !number.is_finite() {
         return if number.is_nan() {

@@ -4,15 +4,18 @@
 /// nothing. Returns a function that runs another and returns whether it came to its end, and its result or error.
 pub(super) const PRELUDE: &str = r"
 local call, encode, decode = ...
-local error, pcall, setmetatable, tostring = error, pcall, setmetatable, tostring
+local error, pcall, setmetatable, tostring, type = error, pcall, setmetatable, tostring, type
 
--- The error of a command is a table, as it is in Redis. It tells its text where Redis would tell its address.
-local failure = { __tostring = function(self) return self.err end }
+-- The error of a command is a table, of which a script that catches it sees the text.
+local function caught(fine, first, ...)
+  if not fine and type(first) == 'table' and first.err then return false, first.err end
+  return fine, first, ...
+end
 
 redis = {
   call = function(...)
     local reply, wrong = call(...)
-    if wrong then error(setmetatable(wrong, failure), 0) end
+    if wrong then error(wrong, 0) end
     return reply
   end,
   pcall = function(...)
@@ -35,6 +38,8 @@ cjson = {
     return value
   end,
 }
+
+_G.pcall = function(...) return caught(pcall(...)) end
 
 -- Set before each run.
 KEYS, ARGV = {}, {}
