@@ -78,7 +78,9 @@ impl Run {
             sums.line()
         )
         .ok();
-        text.push_str(&table(&self.outcomes));
+        if sums.faults > 0 {
+            text.push_str(&table(&self.outcomes));
+        }
         text
     }
 }
