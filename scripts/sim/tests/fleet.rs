@@ -1,7 +1,7 @@
 //! Seeds of the simulation, a few of very many: `sim run --seeds 100000` runs more.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use sim::fleet::{Report, Size, run};
 
@@ -18,12 +18,12 @@ fn simulate(seeds: std::ops::Range<u64>, size: Size) -> Vec<Report> {
                     Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| seeds.contains(seed))
                 {
                     let report = run(seed, size);
-                    reports.lock().unwrap().push(report);
+                    reports.lock().unwrap_or_else(PoisonError::into_inner).push(report);
                 }
             });
         }
     });
-    let mut reports = reports.into_inner().unwrap();
+    let mut reports = reports.into_inner().unwrap_or_else(PoisonError::into_inner);
     reports.sort_by_key(|report| report.seed);
     reports
 }

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use stateright::{Checker, HasDiscoveries, Model};
 
 use super::ghosts::{Promise, Sight};
-use super::moves::{Checking, describe};
+use super::moves::Checking;
 use super::mutants::Mutant;
 use super::settings::{Setting, Size, settings};
+use super::space::describe;
 
 /// A broken promise, and how it comes to that.
 #[derive(Debug, Clone)]

@@ -37,12 +37,14 @@ pub(super) enum Turn {
 }
 
 type Reply = Result<Answer, ChainError>;
+type Sent = (Reply, Arc<Ledger>);
+type Turned = Option<Arc<Ledger>>;
 /// A ledger, a question or transaction, and how it was looked at.
 type Asked = (u64, u64, Glance);
 
 thread_local! {
-    static TURNS: RefCell<HashMap<(u64, Turn), Option<Arc<Ledger>>>> = RefCell::default();
-    static SENDS: RefCell<HashMap<Asked, (Reply, Arc<Ledger>)>> = RefCell::default();
+    static TURNS: RefCell<HashMap<(u64, Turn), Turned>> = RefCell::default();
+    static SENDS: RefCell<HashMap<Asked, Sent>> = RefCell::default();
     static ANSWERS: RefCell<HashMap<Asked, Reply>> = RefCell::default();
 }
 

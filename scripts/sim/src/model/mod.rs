@@ -22,6 +22,7 @@ mod port;
 mod seats;
 mod settings;
 mod setup;
+mod space;
 mod step;
 mod world;
 

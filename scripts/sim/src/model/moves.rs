@@ -3,13 +3,11 @@
 use std::sync::Arc;
 
 use redis::Value;
-use stateright::{Model, Property};
 use worker::chain::ChainError;
 
 use super::action::{Action, Deed, Fill, Glance};
-use super::db::key;
 use super::effect::{Asked, Effect, Told};
-use super::ghosts::{Promise, Sight};
+use super::ghosts::Sight;
 use super::ledger::Turn;
 use super::mutants::{Mutant, Twist};
 use super::settings::{Budget, Setting};
@@ -29,11 +27,11 @@ impl Checking {
         Self { setting, rules }
     }
 
-    fn is_signer(&self, who: usize) -> bool {
+    pub(super) fn is_signer(&self, who: usize) -> bool {
         who < self.setting.signers
     }
 
-    fn beginnings(&self, state: &State, who: usize, actions: &mut Vec<Action>) {
+    pub(super) fn beginnings(&self, state: &State, who: usize, actions: &mut Vec<Action>) {
         let Some(memory) = state.memory(who) else { return };
         let mut begins = |activity| actions.push(Action::Begin(who, activity));
         match (self.is_signer(who), memory) {
@@ -60,7 +58,7 @@ impl Checking {
         }
     }
 
-    fn goings_on(&self, state: &State, who: usize, busy: &Busy, actions: &mut Vec<Action>) {
+    pub(super) fn goings_on(&self, state: &State, who: usize, busy: &Busy, actions: &mut Vec<Action>) {
         let left = &state.left;
         if busy.told.is_some() {
             actions.push(Action::Deliver(who));
@@ -82,7 +80,7 @@ impl Checking {
         may(left.undelivered, Action::Undelivered(who));
     }
 
-    fn faults(&self, state: &State, actions: &mut Vec<Action>) {
+    pub(super) fn faults(&self, state: &State, actions: &mut Vec<Action>) {
         let left = &state.left;
         if left.blocks > 0 {
             actions.extend([Fill::Nothing, Fill::Pool, Fill::Other].map(Action::Mine));
@@ -119,7 +117,7 @@ impl Checking {
         left.checked_sub(1).map(|less| *left = less).is_some()
     }
 
-    fn take(&self, state: &mut State, action: Action) -> bool {
+    pub(super) fn take(&self, state: &mut State, action: Action) -> bool {
         let rules = &self.rules;
         match action {
             Action::Begin(who, activity) => {
@@ -301,110 +299,4 @@ fn silence(asked: &Asked) -> Told {
             Told::Chain(Err(ChainError::Timeout { endpoint: "modelled".to_owned(), method: "any" }))
         }
     }
-}
-
-impl Model for Checking {
-    type State = State;
-    type Action = Action;
-
-    fn init_states(&self) -> Vec<State> {
-        vec![setup::state(&self.setting, &self.rules)]
-    }
-
-    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        // Nothing comes after a broken promise: the shortest way there is enough.
-        if state.ghosts.broken != 0 {
-            return;
-        }
-        let left = &state.left;
-        for who in 0..state.actors.len() {
-            self.beginnings(state, who, actions);
-            if let Some(busy) = state.busy(who) {
-                self.goings_on(state, who, busy, actions);
-            }
-            if left.crashes > 0 {
-                actions.push(Action::Crash(who));
-            }
-            if self.is_signer(who) && left.ticks > 0 && left.stalls > 0 {
-                actions.push(Action::TickWithout(who));
-            }
-            let leads = match &state.actors[who].doing {
-                Doing::Nothing(memory) => matches!(memory, Memory::Leading(_)),
-                Doing::Something(busy) => matches!(busy.run.start, Memory::Leading(_)),
-            };
-            if left.renewals > 0 && leads {
-                actions.push(Action::Renew(who));
-            }
-        }
-        self.faults(state, actions);
-    }
-
-    fn next_state(&self, state: &State, action: Action) -> Option<State> {
-        let mut next = state.clone();
-        self.take(&mut next, action).then_some(next)
-    }
-
-    fn format_action(&self, action: &Action) -> String {
-        action.to_string()
-    }
-
-    fn properties(&self) -> Vec<Property<Self>> {
-        macro_rules! always {
-            ($($promise:ident),*) => {
-                vec![$(Property::always(Promise::$promise.text(), |_: &Self, state: &State| {
-                    state.ghosts.broken & Promise::$promise.bit() == 0
-                })),*]
-            };
-        }
-        macro_rules! sometimes {
-            ($($sight:ident),*) => {
-                vec![$(Property::sometimes(Sight::$sight.text(), |model: &Self, _: &State| {
-                    model.rules.sights.has(Sight::$sight)
-                })),*]
-            };
-        }
-        let mut all = always![OnePayment, OneJob, OneIntent, Journaled, Fenced, Deep, LetGo, Truthful, Lease];
-        all.extend(sometimes![
-            Done, Fenced, RolledBack, CancelRaced, Cancelled, Replaced, ReAsked, Undone, Filled,
-            Settled, Refused
-        ]);
-        all
-    }
-}
-
-/// In words: what `action` does in `state`.
-pub(super) fn describe(state: &State, action: Action, after: &State) -> String {
-    let who = match action {
-        Action::Step(who)
-        | Action::StepSeeing(who, _)
-        | Action::Perform(who)
-        | Action::LoseReply(who)
-        | Action::Undelivered(who) => Some(who),
-        _ => None,
-    };
-    let asked =
-        who.and_then(|who| state.busy(who)).map(|busy| format!(": {}", busy.asked)).unwrap_or_default();
-    let waits = |state: &State, who: usize| match &state.actors[who].doing {
-        Doing::Nothing(Memory::Nothing) => "rests".to_owned(),
-        Doing::Nothing(Memory::Leading(term)) => format!("leads, {}", term.fence),
-        Doing::Something(busy) => format!("{:?}, then: {}", busy.run.activity, busy.asked),
-    };
-    let next = match action {
-        Action::Begin(who, _)
-        | Action::Step(who)
-        | Action::StepSeeing(who, _)
-        | Action::Deliver(who)
-        | Action::LoseReply(who)
-        | Action::Undelivered(who) => format!(" -> {}", waits(after, who)),
-        _ => String::new(),
-    };
-    let lease = after.db.ask(after.now(), &["GET", &key("lease")]).unwrap_or_default();
-    let stages: Vec<&str> = after.db.payments.iter().map(|known| known.stage.as_str()).collect();
-    let chain = &after.ledger.chain;
-    format!(
-        "{action}{asked}{next}\n        [lease {lease:?}, jobs {stages:?}, head {}, nonce {}, paid {:b}]",
-        chain.head().number,
-        chain.nonce(super::settings::SIGNER),
-        after.ledger.paid
-    )
 }

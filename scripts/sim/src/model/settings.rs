@@ -128,7 +128,13 @@ const NONE: Budget = Budget {
 
 /// All configurations.
 pub(super) fn settings() -> Vec<Setting> {
-    use Glance::{Behind, OneAbandoned, OneBehind, OneDenies, OneForgetful, OneInvents, Silent};
+    let mut all = small();
+    all.extend(large());
+    all
+}
+
+/// Those in which a mutant is found soon.
+fn small() -> Vec<Setting> {
     let plain = Setting::plain;
     vec![
         Setting {
@@ -162,6 +168,14 @@ pub(super) fn settings() -> Vec<Setting> {
             size: Size::Mutants,
             ..plain("restore", Budget { blocks: 3, rollbacks: 1, ..NONE })
         },
+    ]
+}
+
+/// Those that go further.
+fn large() -> Vec<Setting> {
+    use Glance::{Behind, OneAbandoned, OneBehind, OneDenies, OneForgetful, OneInvents, Silent};
+    let plain = Setting::plain;
+    vec![
         plain("expiry", Budget { blocks: 2, ticks: 4, stalls: 3, crashes: 1, ..NONE }),
         plain(
             "renewal",

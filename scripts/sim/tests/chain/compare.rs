@@ -9,19 +9,19 @@ use worker::chain::{Answers, Chain, ChainError, ChainEventKind, Head, Said, Verd
 
 /// The simulated block hash of each real one, and the other way round.
 #[derive(Debug, Default)]
-pub struct Hashes {
+pub(super) struct Hashes {
     to_real: HashMap<Hash32, Hash32>,
     to_simulated: HashMap<Hash32, Hash32>,
 }
 
 impl Hashes {
-    pub fn know(&mut self, simulated: Hash32, real: Hash32) {
+    pub(super) fn know(&mut self, simulated: Hash32, real: Hash32) {
         self.to_real.insert(simulated, real);
         self.to_simulated.insert(real, simulated);
     }
 
     /// The question about simulated blocks, as it is asked about real ones.
-    pub fn real(&self, question: &Question) -> Question {
+    pub(super) fn real(&self, question: &Question) -> Question {
         let mut question = question.clone();
         match &mut question {
             Question::NonceAt { at, .. }
@@ -42,7 +42,7 @@ impl Hashes {
     }
 
     /// The real answer in the terms of the simulated chain.
-    pub fn translate(&self, answer: &mut Answer) {
+    pub(super) fn translate(&self, answer: &mut Answer) {
         match answer {
             Answer::Head(head) | Answer::BlockAt(head) | Answer::AgreedBlock(Some(head)) => self.head(head),
             Answer::Receipt(Some(receipt)) => receipt.block_hash = self.simulated(receipt.block_hash),
@@ -57,7 +57,7 @@ impl Hashes {
 }
 
 /// Without what is rough in the simulation: gas, what it costs, and the words of a node.
-pub fn roughened(mut answer: Result<Answer, ChainError>) -> Result<Answer, ChainError> {
+pub(super) fn roughened(mut answer: Result<Answer, ChainError>) -> Result<Answer, ChainError> {
     match &mut answer {
         Ok(Answer::Conditions(conditions)) => conditions.signer_balance = 0,
         Ok(Answer::Receipt(Some(receipt))) => {
@@ -98,7 +98,7 @@ fn words(verdict: &mut Verdict) {
 }
 
 /// Asks by the trait.
-pub async fn ask(chain: &dyn Chain, question: Question) -> Result<Answer, ChainError> {
+pub(super) async fn ask(chain: &dyn Chain, question: Question) -> Result<Answer, ChainError> {
     use Question as Q;
     Ok(match question {
         Q::HasCode(address) => Answer::HasCode(chain.has_code(address).await?),
@@ -130,7 +130,7 @@ pub async fn ask(chain: &dyn Chain, question: Question) -> Result<Answer, ChainE
 }
 
 /// How many paid payments, verdicts and events an answer tells of: a comparison of nothing with nothing proves nothing.
-pub fn substance(answer: &Answer) -> usize {
+pub(super) fn substance(answer: &Answer) -> usize {
     let many = |said: &Answers<Vec<Option<BlockNumber>>>| {
         said.iter().map(|Said { answer, .. }| answer.iter().flatten().count()).sum()
     };

@@ -69,9 +69,9 @@ struct Clients {
 }
 
 /// A difference, or a failure of the real chain.
-pub type Checked<T = ()> = Result<T, String>;
+pub(super) type Checked<T = ()> = Result<T, String>;
 
-pub struct Pair {
+pub(super) struct Pair {
     world: World,
     pub contracts: Contracts,
     chain: Arc<Mutex<SimChain>>,
@@ -89,7 +89,7 @@ pub struct Pair {
 
 impl Pair {
     /// Both as `world` is now.
-    pub async fn new(world: World) -> Checked<Self> {
+    pub(super) async fn new(world: World) -> Checked<Self> {
         let addresses = &world.contracts.addresses;
         let contracts = Contracts {
             registry: addresses.registry,
@@ -138,7 +138,7 @@ impl Pair {
     }
 
     /// A copy of the simulated chain.
-    pub fn simulated(&self) -> SimChain {
+    pub(super) fn simulated(&self) -> SimChain {
         self.chain.lock().unwrap().clone()
     }
 
@@ -147,19 +147,19 @@ impl Pair {
     }
 
     /// The state to come back to.
-    pub async fn snapshot(&self) -> Checked<Value> {
+    pub(super) async fn snapshot(&self) -> Checked<Value> {
         self.rpc("evm_snapshot", json!([])).await
     }
 
     /// Goes back, and begins anew.
-    pub async fn back_to(self, snapshot: Value) -> Checked<Self> {
+    pub(super) async fn back_to(self, snapshot: Value) -> Checked<Self> {
         self.rpc("anvil_dropAllTransactions", json!([])).await?;
         self.rpc("evm_revert", json!([snapshot])).await?;
         Self::new(self.world).await
     }
 
     /// Asks both, and compares.
-    pub async fn compare(&mut self, question: Question, pair: bool) -> Checked {
+    pub(super) async fn compare(&mut self, question: Question, pair: bool) -> Checked {
         let clients = &self.clients[usize::from(pair)];
         let simulated = ask(&clients.simulated, question.clone()).await;
         let mut real = ask(&clients.real, self.hashes.real(&question)).await;
@@ -180,7 +180,7 @@ impl Pair {
     }
 
     /// Does `step` to both.
-    pub async fn step(&mut self, step: &Step, pair: bool) -> Checked {
+    pub(super) async fn step(&mut self, step: &Step, pair: bool) -> Checked {
         match step {
             Step::Send { deed, at, gas, max_fee, tip } => {
                 let fees = Fees { max_fee: *max_fee, max_priority_fee: *tip };

@@ -15,15 +15,15 @@ use shared::store::Brief;
 use sim::chain::{Action, Coin, Contract, SGE, USDC, Window};
 use worker::chain::contracts::{IAffiliatePayout, Payout as Item};
 
-pub const GWEI: u128 = 1_000_000_000;
+pub(super) const GWEI: u128 = 1_000_000_000;
 /// An account of Anvil's that may be the treasury.
-pub const TREASURY: Address = address!("3C44CdDdB6a900fa2b585dd299e03d12FA4293BC");
+pub(super) const TREASURY: Address = address!("3C44CdDdB6a900fa2b585dd299e03d12FA4293BC");
 const WALLETS: u8 = 14;
 const PAYMENTS: u32 = 90;
 
 /// What a transaction of the signer's account does.
 #[derive(Clone)]
-pub enum Deed {
+pub(super) enum Deed {
     /// Alone where there is one, in a batch otherwise.
     Register(Vec<Register>),
     Pay(Vec<Payout>),
@@ -61,7 +61,7 @@ impl fmt::Debug for Deed {
 
 /// Where a transaction's nonce is.
 #[derive(Debug, Clone, Copy)]
-pub enum At {
+pub(super) enum At {
     /// The next that the pool has not.
     Next,
     /// The next that is in no block.
@@ -74,7 +74,7 @@ pub enum At {
 
 /// Its gas limit.
 #[derive(Debug, Clone, Copy)]
-pub enum Gas {
+pub(super) enum Gas {
     /// The signer's.
     Table,
     /// Far too low to pay with, or to record with.
@@ -84,7 +84,7 @@ pub enum Gas {
 }
 
 #[derive(Debug, Clone)]
-pub enum Step {
+pub(super) enum Step {
     Send {
         deed: Deed,
         at: At,
@@ -116,15 +116,15 @@ pub enum Step {
     Balance(u128),
 }
 
-pub fn wallet(number: u8) -> Wallet {
+pub(super) fn wallet(number: u8) -> Wallet {
     Wallet::try_from(Address::from([0xb0 + number; 20])).unwrap()
 }
 
-pub fn wallets() -> Vec<Wallet> {
+pub(super) fn wallets() -> Vec<Wallet> {
     (0..WALLETS).map(wallet).collect()
 }
 
-pub fn payments() -> Vec<PaymentId> {
+pub(super) fn payments() -> Vec<PaymentId> {
     (0..PAYMENTS).map(|n| PaymentId::derive(Source::PAYMENTS, &format!("pay_{n}"))).collect()
 }
 
@@ -132,7 +132,7 @@ fn any_wallet(random: &mut StdRng) -> Wallet {
     wallet(random.random_range(0..WALLETS))
 }
 
-pub fn register(random: &mut StdRng) -> Register {
+pub(super) fn register(random: &mut StdRng) -> Register {
     let child = any_wallet(random);
     // Mostly the same referrer for a child, so that later payouts find it.
     let usual = wallet((child.address()[0] - 0xb0 + 5) % WALLETS);
@@ -140,7 +140,7 @@ pub fn register(random: &mut StdRng) -> Register {
     Register { child, referrer }
 }
 
-pub fn payout(random: &mut StdRng) -> Payout {
+pub(super) fn payout(random: &mut StdRng) -> Payout {
     let Register { child, referrer } = register(random);
     let id = format!("pay_{}", random.random_range(0..PAYMENTS));
     let usdc = *[0, 1, 25, 300, 900, 1_000, 1_001].choose(random).unwrap();
@@ -212,7 +212,7 @@ fn action(random: &mut StdRng) -> Action {
     }
 }
 
-pub fn step(random: &mut StdRng) -> Step {
+pub(super) fn step(random: &mut StdRng) -> Step {
     match random.random_range(0..100) {
         0..=37 => Step::Send {
             deed: deed(random),
@@ -240,7 +240,7 @@ pub fn step(random: &mut StdRng) -> Step {
 }
 
 /// An item as the signer reads it from the store.
-pub fn brief(payload: Payload) -> Brief {
+pub(super) fn brief(payload: Payload) -> Brief {
     Brief {
         id: JobId::generate(),
         epoch: Epoch::new(1),
@@ -254,7 +254,7 @@ pub fn brief(payload: Payload) -> Brief {
     }
 }
 
-pub fn batch(items: &[Payout]) -> IAffiliatePayout::payAffiliateBatchCall {
+pub(super) fn batch(items: &[Payout]) -> IAffiliatePayout::payAffiliateBatchCall {
     let item = |item: &Payout| Item {
         paymentId: item.payment_id.hash(),
         child: item.child.address(),
