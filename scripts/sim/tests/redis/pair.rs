@@ -238,7 +238,7 @@ fn comparable(name: &str, words: &[&[u8]], reply: &RedisResult<Value>) -> Result
     })
 }
 
-/// Kind, code and text. That a command has not the right form is enough where it has not.
+/// Kind, code and text, but for the line of a script, which ours does not know after a tail call. That a command has not the right form is enough where it has not.
 fn told(error: &redis::RedisError) -> String {
     let detail = error.detail().unwrap_or_default();
     if ["wrong number of arguments", "syntax error", "is not simulated", "Unbalanced"]
@@ -247,6 +247,7 @@ fn told(error: &redis::RedisError) -> String {
     {
         return "not a command's form".to_owned();
     }
+    let detail = detail.split_once(", on @user_script").map_or(detail, |(before, _)| before);
     format!("{:?} {} {detail}", error.kind(), error.code().unwrap_or_default())
 }
 

@@ -155,7 +155,7 @@ fn call(lua: &Lua, words: &MultiValue) -> mlua::Result<(Value, Value)> {
             let table = lua.create_table()?;
             table.raw_set("err", failure.0)?;
             table.raw_set("source", format!("@{CHUNK}"))?;
-            // This function, the one of the prelude, and who called it.
+            // This function, the one of the prelude, and who called it; after a tail call, nobody knows.
             if let Some(Some(line)) = lua.inspect_stack(2, |frame| frame.current_line()) {
                 table.raw_set("line", line)?;
             }
@@ -167,7 +167,7 @@ fn call(lua: &Lua, words: &MultiValue) -> mlua::Result<(Value, Value)> {
 impl Running {
     fn call(&mut self, words: &[&[u8]]) -> Result<Reply, Failure> {
         let (name, args) = words.split_first().ok_or_else(|| {
-            Failure::new("ERR Please specify at least one argument for this redis.call() call")
+            Failure::new("ERR Please specify at least one argument for this redis lib call")
         })?;
         let Some(command) = table::find(name) else {
             let name = String::from_utf8_lossy(name);
