@@ -191,8 +191,10 @@ impl Reader<'_> {
                     return Ok(out);
                 }
                 [b'\\', b'u', ..] => {
-                    let (letter, len) = unicode(&self.text[at..])
-                        .ok_or_else(|| self.wrong(what, "invalid unicode escape code"))?;
+                    let Some((letter, len)) = unicode(&self.text[at..]) else {
+                        self.at = at;
+                        return Err(self.wrong(what, "invalid unicode escape code"));
+                    };
                     out.extend(letter.encode_utf8(&mut [0; 4]).bytes());
                     at += len;
                 }
@@ -204,7 +206,10 @@ impl Reader<'_> {
                         b'n' => b'\n',
                         b'r' => b'\r',
                         b't' => b'\t',
-                        _ => return Err(self.wrong(what, "invalid escape code")),
+                        _ => {
+                            self.at = at;
+                            return Err(self.wrong(what, "invalid escape code"));
+                        }
                     });
                     at += 2;
                 }
