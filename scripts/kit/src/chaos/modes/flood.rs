@@ -57,14 +57,14 @@ pub(super) async fn run(mode: Mode, count: u64, seed: u64, keep: &Path) -> Outco
 fn setting(mode: Mode) -> Setting {
     let long = Setting {
         answered_within: Duration::from_secs(900),
-        settled_within: Duration::from_secs(300),
+        settled_within: Duration::from_secs(900),
         ..Setting::default()
     };
     let builder = match mode {
         // One endpoint, so that nobody else has told; and small transactions, so that there are many.
         Mode::LostReplies => {
             let one = world().endpoints(&[Node::Proxy(Fault::Pass)]);
-            let many = one.relayer_env("BATCH_GAS", 600_000).relayer_env("MAX_OPEN_NONCES", 100);
+            let many = one.relayer_env("BATCH_GAS", 1_200_000).relayer_env("MAX_OPEN_NONCES", 100);
             many.relayer_env("RPC_TIMEOUT_MS", 200)
         }
         Mode::Poison => world().relayer_env("FAILPOINTS", format!("poison=return({POISON})")),
