@@ -73,13 +73,12 @@ pub enum Sight {
     ReAsked,
     Undone,
     Filled,
-    TakenOver,
     Settled,
     Refused,
 }
 
 impl Sight {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 11] = [
         Self::Done,
         Self::Fenced,
         Self::RolledBack,
@@ -89,7 +88,6 @@ impl Sight {
         Self::ReAsked,
         Self::Undone,
         Self::Filled,
-        Self::TakenOver,
         Self::Settled,
         Self::Refused,
     ];
@@ -105,7 +103,6 @@ impl Sight {
             Self::ReAsked => "a journal that had lost its answer is asked again",
             Self::Undone => "a payment is reorganised away",
             Self::Filled => "a hole in the nonces is filled",
-            Self::TakenOver => "a later term finishes what an earlier one signed",
             Self::Settled => "a job is settled from the chain",
             Self::Refused => "a job that may not be signed any more is named by the journal",
         }

@@ -183,7 +183,7 @@ impl Checking {
     fn lose_reply(&self, state: &mut State, who: usize) -> bool {
         let Some(Busy { run, asked, told: None }) = Self::busy(state, who) else { return false };
         let _ = self.rules.perform(state, &asked, Glance::Clear);
-        let told = match (self.rules.twist, asked.script) {
+        let told = match (self.rules.twist(state), asked.script) {
             // Read as "not now": the signer goes on with the nonce that it believes to be free.
             (Some(Twist::SilenceIsRefusal), Some("journal")) => Told::Redis(Value::Array(vec![Value::Int(5)])),
             _ => silence(&asked),
@@ -354,7 +354,7 @@ impl Model for Checking {
         let mut all =
             always![OnePayment, OneJob, OneIntent, Journaled, Fenced, Deep, LetGo, Truthful, Lease];
         all.extend(sometimes![
-            Done, Fenced, RolledBack, CancelRaced, Cancelled, Replaced, ReAsked, Undone, Filled, TakenOver,
+            Done, Fenced, RolledBack, CancelRaced, Cancelled, Replaced, ReAsked, Undone, Filled,
             Settled, Refused
         ]);
         all

@@ -137,6 +137,7 @@ pub(super) fn settings() -> Vec<Setting> {
             ..plain("zombie", Budget { blocks: 2, ticks: 2, stalls: 2, ..NONE })
         },
         Setting {
+            fine: true,
             size: Size::Mutants,
             ..plain("election", Budget { ticks: 2, late: 1, resignations: 1, ..NONE })
         },

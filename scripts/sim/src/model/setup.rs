@@ -24,11 +24,7 @@ const MOST_JOBS: u64 = 12;
 pub(super) fn rules(setting: &Setting, mutant: Option<&Mutant>) -> Rules {
     let model = MODELS.fetch_add(1, Ordering::Relaxed);
     let twist = mutant.and_then(|mutant| mutant.twist);
-    let mut config = settings::config();
-    if twist == Some(Twist::NothingIsDeep) {
-        config.confirmations = 0;
-    }
-    let config = Arc::new(config);
+    let config = Arc::new(settings::config());
     let late = twist == Some(Twist::TrustsFromAfterTheCall);
     let processes = setting.signers + setting.consumers;
     let lives = usize::from(setting.budget.crashes) + 2;
@@ -65,6 +61,7 @@ pub(super) fn state(setting: &Setting, rules: &Rules) -> State {
         jobs: 1,
         left: Budget::default(),
         ghosts: Ghosts::default(),
+        is_setup: true,
     };
     let (leader, outside) = (0, usize::MAX);
     let deed = |state: &mut State, deed: Deed| {
@@ -102,7 +99,8 @@ pub(super) fn state(setting: &Setting, rules: &Rules) -> State {
         assert!(state.db.lease.is_empty(), "the lease was not given up");
         state.actors[leader] = Actor { incarnation: 1, behind: 0, doing: Doing::default() };
     }
-    state.left = setting.budget;
+    assert_eq!(state.ghosts.broken, 0, "a promise is broken before anything went wrong");
+    (state.left, state.is_setup) = (setting.budget, false);
     state
 }
 

@@ -4,7 +4,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use alloy::primitives::Bytes;
-use shared::ids::PaymentId;
+use shared::ids::{BlockNumber, PaymentId};
 use worker::chain::ChainError;
 
 use super::action::Glance;
@@ -14,7 +14,7 @@ use super::ghosts::{Around, Ghosts, Promise, Sight, Sights};
 use super::ledger::Ledger;
 use super::mutants::Twist;
 use super::seats::Seat;
-use super::settings::{Budget, TICK};
+use super::settings::{Budget, CONFIRMATIONS, TICK};
 use super::step::{Activity, Memory, Reached, Run, answer};
 use crate::chain::{Answer, Question};
 
@@ -39,6 +39,8 @@ pub struct State {
     pub(super) jobs: u64,
     pub(super) left: Budget,
     pub(super) ghosts: Ghosts,
+    /// The check has not begun: mutants are not broken yet.
+    pub(super) is_setup: bool,
 }
 
 /// One process.
@@ -153,12 +155,17 @@ impl Rules {
         }
     }
 
+    /// The defect under check, once the check has begun.
+    pub(super) fn twist(&self, state: &State) -> Option<Twist> {
+        self.twist.filter(|_| !state.is_setup)
+    }
+
     /// Lets `asked` happen, and watches.
     pub(super) fn perform(&self, state: &mut State, asked: &Asked, glance: Glance) -> Told {
         match &asked.effect {
             Effect::Redis(_) if !asked.writes => Told::Redis(self.server.read(&state.db, state.now(), asked)),
             Effect::Redis(_) => {
-                if self.twist == Some(Twist::SendsBeforeItPersists) {
+                if self.twist(state) == Some(Twist::SendsBeforeItPersists) {
                     self.send_early(state, asked);
                 }
                 let executed = self.server.execute(&state.db, state.now(), asked);
@@ -213,10 +220,15 @@ impl Rules {
         hash: u64,
         glance: Glance,
     ) -> Result<Answer, ChainError> {
-        let honest = state.ledger.ask(glance, question, hash);
-        match self.twist {
-            Some(Twist::NullReceiptIsProof) => super::mutants::null_receipt(state, question, honest),
-            _ => honest,
+        match (self.twist(state), question) {
+            (Some(Twist::NullReceiptIsProof), _) => {
+                super::mutants::null_receipt(state, question, state.ledger.ask(glance, question, hash))
+            }
+            (Some(Twist::NothingIsDeep), Question::AgreedBlock(number)) => {
+                let newest = Question::AgreedBlock(BlockNumber::new(number.get() + CONFIRMATIONS));
+                state.ledger.ask(glance, &newest, super::effect::hash_of(&newest))
+            }
+            _ => state.ledger.ask(glance, question, hash),
         }
     }
 
