@@ -25,6 +25,8 @@ pub struct Rules {
     pub counts_all_costs: bool,
     /// Transactions of one account.
     pub slots: usize,
+    /// Whether a nonce that is too low is noticed before anything else that is wrong.
+    pub looks_at_nonce_first: bool,
     /// Whether one that a block cannot take is thrown away, instead of waiting for another block.
     pub drops_what_does_not_fit: bool,
 }
@@ -37,6 +39,7 @@ impl Rules {
         refuses_below_base_fee: false,
         counts_all_costs: true,
         slots: 80,
+        looks_at_nonce_first: false,
         drops_what_does_not_fit: false,
     };
 
@@ -47,6 +50,7 @@ impl Rules {
         refuses_below_base_fee: true,
         counts_all_costs: false,
         slots: usize::MAX,
+        looks_at_nonce_first: true,
         drops_what_does_not_fit: true,
     };
 }
@@ -122,11 +126,13 @@ impl Pool {
         if tx.chain_id != keeper.chain_id {
             return SendOutcome::Refused("invalid chain id for signer".to_owned());
         }
-        if let Some(refusal) = by_itself(tx, keeper) {
+        let stale = (tx.nonce < keeper.account.nonce).then_some(SendOutcome::NonceTooLow);
+        let (first, second) = match keeper.rules.looks_at_nonce_first {
+            true => (stale, by_itself(tx, keeper)),
+            false => (by_itself(tx, keeper), stale),
+        };
+        if let Some(refusal) = first.or(second) {
             return refusal;
-        }
-        if tx.nonce < keeper.account.nonce {
-            return SendOutcome::NonceTooLow;
         }
         if tx.dearest() > keeper.account.balance {
             return SendOutcome::InsufficientFunds;

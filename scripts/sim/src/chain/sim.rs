@@ -139,7 +139,7 @@ impl SimChain {
         self.queued.push(action);
     }
 
-    /// Makes a block at `now` (unix seconds, but later than its parent), of at most `limit` transactions: of each account in
+    /// Makes a block at `now` (unix seconds, not before its parent), of at most `limit` transactions: of each account in
     /// the order of its nonces, and the dearest tip first.
     pub fn mine(&mut self, now: u64, limit: usize) -> Head {
         let mut making = self.begin(now);
@@ -182,7 +182,7 @@ impl SimChain {
         let (actions, base_fee) = (std::mem::take(&mut self.queued), self.pending_base_fee());
         self.next_base_fee = None;
         let parent = self.tip();
-        Making::new(parent, now.max(parent.head.timestamp + 1), base_fee, actions)
+        Making::new(parent, now.max(parent.head.timestamp), base_fee, actions)
     }
 
     fn finish(&mut self, making: Making) -> Head {

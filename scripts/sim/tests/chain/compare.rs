@@ -67,6 +67,8 @@ pub fn roughened(mut answer: Result<Answer, ChainError>) -> Result<Answer, Chain
         Ok(Answer::SimulatePayouts(verdicts) | Answer::SimulateRegistrations(verdicts)) => {
             verdicts.iter_mut().for_each(words);
         }
+        // What a node suggests is its own affair.
+        Ok(Answer::PriorityFees(fees)) => fees.fill(0),
         Ok(Answer::SimulateCall(Some(verdict))) => words(verdict),
         Ok(Answer::Events(events)) => events.iter_mut().for_each(|event| event_words(&mut event.kind)),
         Ok(Answer::EventsIn(said)) => {
@@ -109,7 +111,9 @@ pub async fn ask(chain: &dyn Chain, question: Question) -> Result<Answer, ChainE
         Q::NonceLatest(account) => Answer::NonceLatest(chain.nonce_latest(account).await?),
         Q::TakeoverNonces(account) => Answer::TakeoverNonces(chain.takeover_nonces(account).await?),
         Q::Conditions { signer, at } => Answer::Conditions(chain.conditions(signer, at).await?),
-        Q::SimulatePayouts { items, at } => Answer::SimulatePayouts(chain.simulate_payouts(&items, at).await?),
+        Q::SimulatePayouts { items, at } => {
+            Answer::SimulatePayouts(chain.simulate_payouts(&items, at).await?)
+        }
         Q::SimulateRegistrations { items, at } => {
             Answer::SimulateRegistrations(chain.simulate_registrations(&items, at).await?)
         }

@@ -159,7 +159,7 @@ impl Pair {
     }
 
     /// Asks both, and compares.
-    pub async fn compare(&mut self, question: Question, pair: bool) -> Checked<Answer> {
+    pub async fn compare(&mut self, question: Question, pair: bool) -> Checked {
         let clients = &self.clients[usize::from(pair)];
         let simulated = ask(&clients.simulated, question.clone()).await;
         let mut real = ask(&clients.real, self.hashes.real(&question)).await;
@@ -170,12 +170,16 @@ impl Pair {
             let told = format!("{question:?}").split(['(', ' ']).next().unwrap_or_default().to_owned();
             *self.substance.entry(told).or_default() += substance(answer);
         }
-        near(&simulated, &real)?;
+        // Anvil changes balances in the block that is there, and so in its past.
+        if matches!(&question, Question::Conditions { at, .. } if *at == self.simulated().head().hash) {
+            near(&simulated, &real)?;
+        }
         let (simulated, real) = (roughened(simulated), roughened(real));
         if simulated != real {
-            return Err(format!("{question:?}\n  simulated {simulated:?}\n  real      {real:?}"));
+            let asked: String = format!("{question:?}").chars().take(400).collect();
+            return Err(format!("{asked}\n  simulated {simulated:?}\n  real      {real:?}"));
         }
-        real.map_err(|error| error.to_string())
+        Ok(())
     }
 
     /// Does `step` to both.
@@ -190,10 +194,8 @@ impl Pair {
                 let first = self.simulated().pool().waiting().next().cloned();
                 let Some(first) = first else { return Ok(()) };
                 let raised = |fee: u128| fee * (100 + percent) / 100;
-                let fees = Fees {
-                    max_fee: raised(first.max_fee),
-                    max_priority_fee: raised(first.max_priority_fee),
-                };
+                let fees =
+                    Fees { max_fee: raised(first.max_fee), max_priority_fee: raised(first.max_priority_fee) };
                 self.send(deed, first.nonce, Gas::Table, fees, pair).await
             }
             Step::Again(which) => match self.sent.len() {
@@ -244,7 +246,7 @@ impl Pair {
     }
 
     async fn hand_in(&mut self, raw: Bytes, pair: bool) -> Checked {
-        self.compare(Question::Broadcast(raw), pair).await.map(drop)
+        self.compare(Question::Broadcast(raw), pair).await
     }
 
     fn message(&self, deed: &Deed) -> (Address, U256, Bytes) {
@@ -386,9 +388,13 @@ impl Pair {
         self.gone.extend(gone);
         for number in first..first + depth {
             let number = BlockNumber::new(number);
-            let real = self.clients[0].real.block_at(number).await.map_err(|error| error.to_string())?;
+            let node = &self.clients[0].real;
+            let real = node.block_at(number).await.map_err(|error| error.to_string())?;
+            let found = node.conditions(RELAYER, real.hash).await.map_err(|error| error.to_string())?;
+            let wei = U256::from(found.signer_balance);
             let head = {
                 let mut chain = self.chain.lock().unwrap();
+                chain.act(Action::SetBalance { account: RELAYER, wei });
                 chain.set_base_fee(real.base_fee);
                 chain.mine(real.timestamp, 0)
             };

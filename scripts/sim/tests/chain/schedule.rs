@@ -1,5 +1,7 @@
 //! What may happen to a chain, and random schedules of it.
 
+use std::fmt;
+
 use alloy::primitives::{Address, U256, address};
 use kit::world::contracts::RELAYER;
 use rand::Rng;
@@ -20,7 +22,7 @@ const WALLETS: u8 = 14;
 const PAYMENTS: u32 = 90;
 
 /// What a transaction of the signer's account does.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum Deed {
     /// Alone where there is one, in a batch otherwise.
     Register(Vec<Register>),
@@ -32,6 +34,29 @@ pub enum Deed {
     Drain(Wallet),
     /// Calldata that the contract does not know.
     Nonsense(Contract),
+}
+
+impl fmt::Debug for Deed {
+    /// Wallets by the byte they repeat, amounts in whole tokens.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |wallet: Wallet| format!("{:x}", wallet.address()[0]);
+        let register = |item: &Register| format!("{}>{}", name(item.child), name(item.referrer));
+        let pay = |item: &Payout| {
+            let Commission { usdc, sge } = item.commission;
+            let (usdc, sge) = (usdc.to_decimal(), sge.to_decimal());
+            format!("{} {}>{} {usdc}+{sge}", item.external_id, name(item.child), name(item.referrer))
+        };
+        match self {
+            Self::Register(items) => {
+                write!(f, "Register{:?}", items.iter().map(register).collect::<Vec<_>>())
+            }
+            Self::Pay(items) => write!(f, "Pay{:?}", items.iter().map(pay).collect::<Vec<_>>()),
+            Self::PayBatch(items) => write!(f, "PayBatch{:?}", items.iter().map(pay).collect::<Vec<_>>()),
+            Self::Cancel => f.write_str("Cancel"),
+            Self::Drain(wallet) => write!(f, "Drain({})", name(*wallet)),
+            Self::Nonsense(contract) => write!(f, "Nonsense({contract:?})"),
+        }
+    }
 }
 
 /// Where a transaction's nonce is.
@@ -60,17 +85,30 @@ pub enum Gas {
 
 #[derive(Debug, Clone)]
 pub enum Step {
-    Send { deed: Deed, at: At, gas: Gas, max_fee: u128, tip: u128 },
+    Send {
+        deed: Deed,
+        at: At,
+        gas: Gas,
+        max_fee: u128,
+        tip: u128,
+    },
     /// With fees higher by as many per cent, of whatever is at the lowest nonce in the pool.
-    Replace { deed: Deed, percent: u128 },
+    Replace {
+        deed: Deed,
+        percent: u128,
+    },
     /// The same bytes again: of the so-manieth transaction ever sent.
     Again(usize),
     /// A block after so many seconds.
-    Mine { seconds: u64 },
+    Mine {
+        seconds: u64,
+    },
     /// In a block of its own.
     Act(Action),
     /// All blocks that are that young are replaced by empty ones.
-    Reorg { depth: u64 },
+    Reorg {
+        depth: u64,
+    },
     /// The last transaction that waits is dropped.
     Drop,
     BaseFee(u128),
@@ -174,26 +212,29 @@ fn action(random: &mut StdRng) -> Action {
     }
 }
 
+fn sending(random: &mut StdRng) -> Step {
+    // Both fees of one are either equal to another's or over 10 % apart: Anvil takes any rise of the fee cap alone.
+    let (max_fee, tip) = *[(30, 2), (30, 2), (40, 3), (3, 1)].choose(random).unwrap();
+    Step::Send {
+        deed: deed(random),
+        at: *[At::Next, At::Next, At::Next, At::Next, At::Latest, At::Consumed, At::Gap(1), At::Gap(2)]
+            .choose(random)
+            .unwrap(),
+        gas: match random.random_range(0..24) {
+            0 => Gas::Starving,
+            1 => Gas::BelowIntrinsic,
+            2 => Gas::AboveBlock,
+            _ => Gas::Table,
+        },
+        max_fee: max_fee * GWEI,
+        tip: tip * GWEI,
+    }
+}
+
 pub fn step(random: &mut StdRng) -> Step {
     match random.random_range(0..100) {
-        0..=37 => Step::Send {
-            deed: deed(random),
-            at: *[At::Next, At::Next, At::Next, At::Next, At::Latest, At::Consumed, At::Gap(1), At::Gap(2)]
-                .choose(random)
-                .unwrap(),
-            gas: match random.random_range(0..24) {
-                0 => Gas::Starving,
-                1 => Gas::BelowIntrinsic,
-                2 => Gas::AboveBlock,
-                _ => Gas::Table,
-            },
-            max_fee: *[30, 30, 30, 40, 3].choose(random).unwrap() * GWEI,
-            tip: *[2, 2, 3].choose(random).unwrap() * GWEI,
-        },
-        38..=44 => Step::Replace {
-            deed: deed(random),
-            percent: *[0, 13, 13, 50].choose(random).unwrap(),
-        },
+        0..=37 => sending(random),
+        38..=44 => Step::Replace { deed: deed(random), percent: *[0, 13, 13, 50].choose(random).unwrap() },
         45..=49 => Step::Again(random.random_range(0..1_000)),
         50..=73 => Step::Mine { seconds: *[1, 12, 12, 200, 599, 700].choose(random).unwrap() },
         74..=89 => Step::Act(action(random)),
