@@ -212,22 +212,28 @@ fn action(random: &mut StdRng) -> Action {
     }
 }
 
+fn sending(random: &mut StdRng) -> Step {
+    // Both fees of one are either equal to another's or over 10 % apart: Anvil takes any rise of the fee cap alone.
+    let (max_fee, tip) = *[(30, 2), (30, 2), (40, 3), (3, 1)].choose(random).unwrap();
+    Step::Send {
+        deed: deed(random),
+        at: *[At::Next, At::Next, At::Next, At::Next, At::Latest, At::Consumed, At::Gap(1), At::Gap(2)]
+            .choose(random)
+            .unwrap(),
+        gas: match random.random_range(0..24) {
+            0 => Gas::Starving,
+            1 => Gas::BelowIntrinsic,
+            2 => Gas::AboveBlock,
+            _ => Gas::Table,
+        },
+        max_fee: max_fee * GWEI,
+        tip: tip * GWEI,
+    }
+}
+
 pub(super) fn step(random: &mut StdRng) -> Step {
     match random.random_range(0..100) {
-        0..=37 => Step::Send {
-            deed: deed(random),
-            at: *[At::Next, At::Next, At::Next, At::Next, At::Latest, At::Consumed, At::Gap(1), At::Gap(2)]
-                .choose(random)
-                .unwrap(),
-            gas: match random.random_range(0..24) {
-                0 => Gas::Starving,
-                1 => Gas::BelowIntrinsic,
-                2 => Gas::AboveBlock,
-                _ => Gas::Table,
-            },
-            max_fee: *[30, 30, 30, 40, 3].choose(random).unwrap() * GWEI,
-            tip: *[2, 2, 3].choose(random).unwrap() * GWEI,
-        },
+        0..=37 => sending(random),
         38..=44 => Step::Replace { deed: deed(random), percent: *[0, 13, 13, 50].choose(random).unwrap() },
         45..=49 => Step::Again(random.random_range(0..1_000)),
         50..=73 => Step::Mine { seconds: *[1, 12, 12, 200, 599, 700].choose(random).unwrap() },

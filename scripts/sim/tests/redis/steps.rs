@@ -224,7 +224,7 @@ impl Walk {
             self.depart(&some).await;
         }
         let lately = self.nonces.len().saturating_sub(5);
-        for nonce in self.nonces[lately..].to_vec() {
+        for nonce in self.nonces.split_off(lately) {
             let by = self.one(&["ours", "cancel", "stranger"]);
             let _ = self.store.close_nonce(&self.fence, SIGNER, nonce, by, None).await;
         }
