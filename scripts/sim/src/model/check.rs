@@ -56,6 +56,9 @@ impl fmt::Display for Checked {
     }
 }
 
+/// Transitions after which a configuration ends that is too large for the test suite; a large check goes to its end.
+const SUITE: usize = 320_000;
+
 /// What is checked, and how.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
@@ -94,14 +97,22 @@ pub fn check_mutant(mutant: &Mutant, options: &Options) -> Checked {
 
 fn check(setting: Setting, mutant: Option<&Mutant>, options: &Options) -> Checked {
     let began = Instant::now();
-    let name = setting.name;
+    let (name, setting_size) = (setting.name, setting.size);
     let model = Checking::new(setting, mutant);
     let mut builder =
         model.checker().threads(options.threads.max(1)).finish_when(HasDiscoveries::AnyFailures);
-    if let Some(most) = options.most {
+    let suite = (setting_size == Size::Suite && !options.large).then_some(SUITE);
+    if let Some(most) = options.most.or(suite) {
         builder = builder.target_state_count(most);
     }
-    let checker = builder.spawn_dfs().join();
+    // Breadth first finds the shortest way to a defect, depth first needs little memory.
+    match mutant {
+        Some(_) => sum_up(name, began, &builder.spawn_bfs().join()),
+        None => sum_up(name, began, &builder.spawn_dfs().join()),
+    }
+}
+
+fn sum_up(name: &'static str, began: Instant, checker: &impl Checker<Checking>) -> Checked {
     let took = began.elapsed();
     let discoveries = checker.discoveries();
     let model = checker.model();

@@ -83,6 +83,7 @@ pub(super) struct Patch {
 }
 
 thread_local! {
+    static STARTS: RefCell<HashMap<(u64, u64, u64), Arc<Db>>> = RefCell::default();
     static WRITES: RefCell<HashMap<(u64, u64, u64), Arc<Executed>>> = RefCell::default();
     static READS: RefCell<HashMap<(u64, u64, u64), Value>> = RefCell::default();
 }
@@ -132,9 +133,15 @@ impl Server {
 
     /// A new process on older data.
     pub(super) fn restarted(&self, data: &Db, run: u8, now: u64) -> Arc<Db> {
+        let at = (self.model ^ data.id, u64::from(run), now);
+        if let Some(known) = STARTS.with_borrow(|kept| kept.get(&at).cloned()) {
+            return known;
+        }
         let mut redis = data.redis.clone();
         redis.restart(&format!("run{run}"));
-        self.started(redis, now)
+        let db = self.started(redis, now);
+        STARTS.with_borrow_mut(|kept| keep(kept, at, db.clone()));
+        db
     }
 
     fn started(&self, mut redis: SimRedis, now: u64) -> Arc<Db> {
