@@ -110,7 +110,7 @@ impl Simulator<'_> {
                         Err(revert) => {
                             let verdict = rules::call_revert(&revert, to, &self.block.state.contracts, None);
                             let of_all = matches!(verdict, Verdict::Gate { .. } | Verdict::OutOfTime);
-                            if part.len() > 1 && !(of_all && !rules::wants_fewer_items(&revert)) {
+                            if part.len() > 1 && (!of_all || rules::wants_fewer_items(&revert)) {
                                 let (left, right) = part.split_at(part.len() / 2);
                                 todo.extend([right, left]);
                                 continue;
