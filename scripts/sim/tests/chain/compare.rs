@@ -20,6 +20,11 @@ impl Hashes {
         self.to_simulated.insert(real, simulated);
     }
 
+    /// Whether the simulated block is the real one.
+    pub fn is_real(&self, simulated: Hash32, real: Hash32) -> bool {
+        self.to_real.get(&simulated) == Some(&real)
+    }
+
     /// The question about simulated blocks, as it is asked about real ones.
     pub(super) fn real(&self, question: &Question) -> Question {
         let mut question = question.clone();

@@ -398,6 +398,8 @@ impl Pair {
                 chain.set_base_fee(real.base_fee);
                 chain.mine(real.timestamp, 0)
             };
+            // Two empty blocks on one parent are the same block to Anvil: what was gone is back.
+            self.gone.retain(|gone| !self.hashes.is_real(*gone, real.hash));
             self.hashes.know(head.hash, real.hash);
         }
         self.price_next_block().await
