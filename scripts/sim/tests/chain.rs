@@ -25,7 +25,7 @@ use schedule::{Step, payments, payout, register, step, wallet, wallets};
 
 /// Steps of one schedule.
 const STEPS: usize = 110;
-/// Of schedules that once found a difference; one more is new each time.
+/// Of schedules that once found a difference. Others go other ways.
 const SEEDS: [u64; 2] = [1, 2];
 
 /// What is asked after a step.
@@ -96,10 +96,8 @@ async fn play(pair: &mut Pair, seed: u64, steps: usize) -> Checked {
 async fn every_answer_is_the_one_that_anvil_and_the_real_contracts_give() {
     let world = World::builder().relayers(0).without_api().mining(Mining::Manual).start().await.unwrap();
     let mut pair = Pair::new(world).await.unwrap();
-    let new = rand::random();
     let mut substance = std::collections::BTreeMap::<&str, usize>::new();
-    println!("seeds {SEEDS:?} and {new}");
-    for seed in SEEDS.into_iter().chain([new]) {
+    for seed in SEEDS {
         let snapshot = pair.snapshot().await.unwrap();
         if let Err(difference) = play(&mut pair, seed, STEPS).await {
             panic!("{difference}");

@@ -23,18 +23,12 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use sim::redis::SimRedis;
 
-/// `Some` repeats a run.
-const SEED: Option<u64> = None;
-
-fn seed() -> u64 {
-    let seed = SEED.unwrap_or_else(rand::random);
-    eprintln!("the seed of this run: {seed}");
-    seed
-}
+/// The same in each run of the suite: change it to go other ways.
+const SEED: u64 = 2_026;
 
 #[test]
 fn random_commands_have_the_same_replies_and_leave_the_same_keys() {
-    commands::random_commands(seed());
+    commands::random_commands(SEED);
 }
 
 #[test]
@@ -44,7 +38,7 @@ fn values_cross_between_redis_and_lua_in_the_same_way() {
 
 #[tokio::test]
 async fn walks_over_all_operations_have_the_same_replies_and_leave_the_same_keys() {
-    walk::random_walks(seed()).await;
+    walk::random_walks(SEED).await;
 }
 
 fn hash(redis: &SimRedis) -> u64 {

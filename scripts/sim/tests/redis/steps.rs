@@ -224,7 +224,8 @@ impl Walk {
             self.depart(&some).await;
         }
         let lately = self.nonces.len().saturating_sub(5);
-        for nonce in self.nonces.split_off(lately) {
+        let latest: Vec<_> = self.nonces.iter().skip(lately).copied().collect();
+        for nonce in latest {
             let by = self.one(&["ours", "cancel", "stranger"]);
             let _ = self.store.close_nonce(&self.fence, SIGNER, nonce, by, None).await;
         }

@@ -67,7 +67,12 @@ impl Redis {
         replica.cli(&["REPLICAOF", "127.0.0.1", &self.port.to_string()]).await?;
         until("the replica to have everything", Duration::from_secs(20), || async {
             let told = replica.cli(&["INFO", "replication"]).await?;
-            Ok(told.contains("master_link_status:up").then_some(()))
+            let is_linked = told.contains("master_link_status:up");
+            // It rewrites its append-only file once it has synced; until that is done a crash would leave it with none.
+            let told = replica.cli(&["INFO", "persistence"]).await?;
+            let is_written =
+                told.contains("aof_rewrite_in_progress:0") && told.contains("aof_rewrite_scheduled:0");
+            Ok((is_linked && is_written).then_some(()))
         })
         .await?;
         Ok(replica)
