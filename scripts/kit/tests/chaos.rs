@@ -63,7 +63,8 @@ async fn ten_disturbed_schedules_lose_nothing_double_nothing_and_tell_the_truth(
 
 /// Steps that no other test comes by with a lost reply, of each kind one: a verdict, the journal, a replacement, and the end of
 /// a nonce. `scripts/chaos --crash-points` takes all.
-const LOST_REPLIES: [&str; 4] = ["after_ready", "after_journal", "after_journal_attempt", "after_close_nonce"];
+const LOST_REPLIES: [&str; 4] =
+    ["after_ready", "after_journal", "after_journal_attempt", "after_close_nonce"];
 
 #[tokio::test]
 async fn a_relayer_whose_replies_are_lost_pays_everything_once() -> Result<()> {
