@@ -240,3 +240,29 @@ async fn a_leader_in_office_notices_that_others_have_used_its_account_and_goes_o
     ensure!(begun.elapsed().as_secs() < PAST_HOPE, "paid after {:?}", begun.elapsed());
     Ok(())
 }
+
+#[tokio::test]
+async fn a_hole_that_a_reorganisation_leaves_below_open_nonces_is_filled_by_the_leader_in_office() -> Result<()> {
+    let world = quick().confirmations(5).start().await?;
+    let client = world.client()?;
+    let (child, _) = registered(&client).await?;
+    world.anvil.set_mining(Mining::Manual).await?;
+    // What consumes the nonce in the journal's eyes is nothing that the journal could send again.
+    let relayer = kit::world::contracts::RELAYER;
+    let hole = world.contracts.relayer_nonce().await?;
+    let gas = json!([{ "from": relayer, "to": relayer, "gas": "0x5208" }]);
+    world.anvil.rpc("eth_sendTransaction", gas).await?;
+    world.anvil.mine(1).await?;
+    world.until_logged(0, "the chain has consumed nonces that the journal never gave out", LIMIT).await?;
+    let jobs = pay(&client, &child, 1, "above-the-hole").await?;
+    let submitted = at_stage(&client, &jobs[0], "submitted").await?;
+    ensure!(submitted["tx"]["nonce"] == hole + 1, "{submitted:#}");
+
+    world.anvil.reorg(1).await?;
+    ensure!(world.contracts.relayer_nonce().await? == hole, "the reorganisation kept the transaction");
+    world.anvil.set_mining(Mining::Every(1)).await?;
+    world.until_logged(0, &format!("waiting for nonce {hole} since"), LIMIT).await?;
+    all_paid_once(&world, &client, &jobs).await?;
+    ensure!(world.contracts.paid().await?.len() == 1);
+    Ok(())
+}

@@ -96,6 +96,8 @@ pub struct Leader {
     pub(super) next: Nonce,
     /// Nonces that takeover found unaccounted for. Nothing new is signed until each is closed by a filler.
     pub(super) holes: BTreeSet<Nonce>,
+    /// The account's nonce where nothing is open at it, and the block since which it has been.
+    pub(super) hole_since: Option<(Nonce, BlockNumber)>,
     pub(super) open: BTreeMap<Nonce, OpenTx>,
     /// The contracts' conditions, and the block they were read at.
     pub(super) conditions: Option<(Head, Conditions)>,
@@ -124,6 +126,7 @@ impl Leader {
             keeper,
             next: Nonce::new(0),
             holes: BTreeSet::new(),
+            hole_since: None,
             open: BTreeMap::new(),
             conditions: None,
             closed: BTreeMap::new(),

@@ -71,6 +71,7 @@ impl Leader {
         }
         crash_point!("after_takeover_broadcast");
         self.holes = plan.fill.into_iter().collect();
+        self.hole_since = None;
         Ok(())
     }
 

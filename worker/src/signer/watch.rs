@@ -40,6 +40,7 @@ impl Leader {
                 self.next
             )));
         }
+        self.watch_hole(latest, head.number)?;
         self.push_stuck(head, latest).await?;
         self.open_gates(head).await
     }
