@@ -1,5 +1,5 @@
 //! The job machine, pure: which event takes a job from which stage to which. The store's scripts enforce the same edges
-//! as compare-and-set; a test drives both with every stage and event and compares (`shared/tests/job_machine.rs`), and
+//! as compare-and-set; a test drives both with every stage and event and compares (`shared/tests/store/job_machine.rs`), and
 //! `scripts/test` holds ARCHITECTURE.md's drawing against [`EDGES`].
 
 use serde::{Deserialize, Serialize};

@@ -22,7 +22,6 @@ impl Leader {
             keeper: self.keeper.fork(),
             next: self.next,
             holes: self.holes.clone(),
-            hole_since: self.hole_since,
             open: self.open.clone(),
             conditions: self.conditions,
             closed: self.closed.clone(),
@@ -47,7 +46,6 @@ impl Hash for Leader {
             keeper,
             next,
             holes,
-            hole_since,
             open,
             conditions,
             closed,
@@ -59,7 +57,7 @@ impl Hash for Leader {
             must_take_over,
             away_since,
         } = self;
-        (fence, keeper.state(), next, holes, hole_since, open, conditions, closed).hash(state);
+        (fence, keeper.state(), next, holes, open, conditions, closed).hash(state);
         (last_head, checkpoint, last_final, chain_seen, tips, must_take_over, away_since).hash(state);
     }
 }

@@ -7,7 +7,6 @@ use shared::tx_state::TxState;
 
 use super::fees;
 use super::leader::Leader;
-use super::recover;
 use super::round_error::RoundError;
 use crate::chain::{ChainEventKind, Gate, Head, NonceRange, ReceiptView};
 use crate::gates;
@@ -86,18 +85,14 @@ impl Leader {
         Ok(at)
     }
 
-    /// An error where the account has long been waiting for a nonce below ours that nothing is open at: another's transaction
-    /// was there, or one of ours that Redis forgot, and a reorganisation lost it. Only a takeover fills holes, because only
-    /// there more than one count is weighed.
+    /// An error where the account has long been waiting for a nonce that nothing is open at.
     pub(super) fn watch_hole(&mut self, latest: Nonce, head: BlockNumber) -> Result<(), RoundError> {
-        let is_hole = latest < self.next && !self.open.contains_key(&latest) && !self.holes.contains(&latest);
-        let known = self.hole_since.filter(|(nonce, _)| *nonce == latest);
-        self.hole_since = is_hole.then(|| known.unwrap_or((latest, head)));
-        match self.hole_since {
-            Some((nonce, since)) if recover::is_hole_proven(since, head) => Err(RoundError::Outdated(format!(
-                "the account has been waiting for nonce {nonce} since block {since}, and nothing is open there"
+        let is_open = latest >= self.next || self.open.contains_key(&latest);
+        match self.holes.watch(latest, is_open, head) {
+            Some(since) => Err(RoundError::Outdated(format!(
+                "the account has been waiting for nonce {latest} since block {since}, and nothing is open there"
             ))),
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The leader's loop and what it keeps in memory.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use shared::clock::Monotonic;
@@ -12,6 +12,7 @@ use shared::tx::TxRecord;
 use tokio::sync::Notify;
 
 use super::fees::Tips;
+use super::holes::Holes;
 use super::lease_keeper::LeaseKeeper;
 use super::round_error::RoundError;
 use crate::chain::{Conditions, Gate, Head};
@@ -94,10 +95,7 @@ pub struct Leader {
     pub(super) fence: Fence,
     pub(super) keeper: LeaseKeeper,
     pub(super) next: Nonce,
-    /// Nonces that takeover found unaccounted for. Nothing new is signed until each is closed by a filler.
-    pub(super) holes: BTreeSet<Nonce>,
-    /// The account's nonce where nothing is open at it, and the block since which it has been.
-    pub(super) hole_since: Option<(Nonce, BlockNumber)>,
+    pub(super) holes: Holes,
     pub(super) open: BTreeMap<Nonce, OpenTx>,
     /// The contracts' conditions, and the block they were read at.
     pub(super) conditions: Option<(Head, Conditions)>,
@@ -125,8 +123,7 @@ impl Leader {
             fence,
             keeper,
             next: Nonce::new(0),
-            holes: BTreeSet::new(),
-            hole_since: None,
+            holes: Holes::default(),
             open: BTreeMap::new(),
             conditions: None,
             closed: BTreeMap::new(),

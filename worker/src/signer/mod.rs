@@ -13,6 +13,7 @@ pub mod confirm;
 pub mod fees;
 mod fork;
 pub mod gas;
+mod holes;
 mod inclusion;
 mod leader;
 mod lease_keeper;

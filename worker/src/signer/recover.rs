@@ -58,14 +58,6 @@ pub struct Takeover {
 /// Holes that are filled at most, in multiples of `max_fill`: several takeovers may each have found that many.
 const HOLES_PER_FILL: u64 = 16;
 
-/// For this many blocks, an account nonce at which nothing is open may be that of an endpoint that is behind.
-const HOLE_PATIENCE: u64 = 16;
-
-/// Whether an account nonce that has stood still since the block `since`, with nothing open at it, asks for a takeover.
-pub fn is_hole_proven(since: BlockNumber, head: BlockNumber) -> bool {
-    head.get() >= since.get().saturating_add(HOLE_PATIENCE)
-}
-
 /// How far the chain has consumed the account's nonces, as far as that can be believed.
 #[derive(Debug, Clone, Copy)]
 struct Consumed {

@@ -6,6 +6,7 @@ use shared::job::Payload;
 use shared::store::{JournalOutcome, NewTx, StoreError};
 use shared::tx::{Fees, Intent, IntentKind, TxRecord};
 
+use super::holes::Holes;
 use super::leader::{Leader, OpenTx, Wants};
 use super::recover::{self, Found};
 use super::round_error::RoundError;
@@ -31,7 +32,7 @@ impl Leader {
         let counts = self.ctx.chain.takeover_nonces(signer).await?;
         let lowest = counts.iter().map(|count| count.latest).min().unwrap_or(Nonce::new(0));
         let closed_below = self.closed_below(expected, lowest).await?;
-        let open = self.open.keys().copied().chain(unreadable).collect();
+        let open = self.open.keys().copied().chain(unreadable.iter().copied()).collect();
         let found = Found { next: expected, open, counts, deep, pinned, closed_below };
         let plan = match recover::plan(&found, self.ctx.config.max_open_nonces as u64) {
             Ok(plan) => plan,
@@ -70,8 +71,7 @@ impl Leader {
             self.broadcast(nonce).await?;
         }
         crash_point!("after_takeover_broadcast");
-        self.holes = plan.fill.into_iter().collect();
-        self.hole_since = None;
+        self.holes = Holes::found(plan.fill, unreadable, found.closed_below);
         Ok(())
     }
 
@@ -116,10 +116,10 @@ impl Leader {
 
     /// Closes the holes that takeover found; `false` while some are left, because the base fee is above the cap.
     pub(super) async fn fill_holes(&mut self, head: Head) -> Result<bool, RoundError> {
-        while let Some(nonce) = self.holes.first().copied() {
+        while let Some(nonce) = self.holes.to_fill.first().copied() {
             let Some(fees) = self.fees(&head).await? else { return Ok(false) };
             self.fill(nonce, fees, &head).await?;
-            self.holes.remove(&nonce);
+            self.holes.to_fill.remove(&nonce);
         }
         Ok(true)
     }

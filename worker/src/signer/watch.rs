@@ -216,6 +216,7 @@ impl Leader {
             "nonce closed"
         );
         self.open.remove(&nonce);
+        self.holes.closed(nonce);
         self.ctx.metrics.open_nonces.set(self.open.len() as i64);
         Ok(())
     }

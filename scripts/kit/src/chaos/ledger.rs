@@ -17,6 +17,8 @@ pub enum TakenBack {
     Refunded(String),
     /// An operator's deletion, by whether the API says that the job is cancelled.
     Deleted(bool),
+    /// One that was refused after an attempt that nobody answered: that attempt may have been granted.
+    PerhapsDeleted,
     /// An operator's retry, by whether the API says that the job is queued again.
     Retried(bool),
 }
@@ -32,8 +34,8 @@ pub struct Paid {
     pub units: u128,
     /// Whether the referrer gets a part in SGE.
     pub hybrid: bool,
-    /// Whether nobody can pay it: the token refuses to, or it kills whoever looks at it.
-    pub blocked: bool,
+    /// Where nobody can pay it, the class of failure it must end with: the token refuses to, or it kills whoever looks at it.
+    pub doomed: Option<&'static str>,
     /// The newest answer: its decision, and its job where it has one.
     pub decision: String,
     pub job: Option<String>,
@@ -59,6 +61,7 @@ impl Ledger {
                 TakenBack::Deleted(granted) => {
                     format!("deletion {}", if *granted { "granted" } else { "refused" })
                 }
+                TakenBack::PerhapsDeleted => "deletion refused, after one without an answer".to_owned(),
                 TakenBack::Retried(granted) => {
                     format!("retry {}", if *granted { "granted" } else { "refused" })
                 }

@@ -171,13 +171,18 @@ impl<'a> Traffic<'a> {
         let what = format!("the payment {}", paid.id);
         let answer = self.until_answered(&what, || self.post(&id, &event)).await?;
         let referrer = self.work.referrer_of(paid.child);
+        let doomed = match (paid.deadly, referrer.blocked) {
+            (true, _) => Some("poison"),
+            (false, true) => Some("recipient_refused"),
+            (false, false) => None,
+        };
         let accepted = Paid {
             id: paid.id.clone(),
             child: self.work.children[paid.child].wallet.clone(),
             referrer: referrer.wallet.clone(),
             units: paid.units,
             hybrid: referrer.hybrid,
-            blocked: referrer.blocked || paid.deadly,
+            doomed,
             decision: answer.text("decision").unwrap_or_default().to_owned(),
             job: answer.job_id().ok(),
             back: Vec::new(),
@@ -202,13 +207,17 @@ impl<'a> Traffic<'a> {
             TakeBack::Delete => {
                 let Some(job) = self.job_of(paid) else { return Ok(()) };
                 let what = format!("the deletion of {job}");
-                let answer = self.until_decided(&what, &[409], || self.client.archive(&job, "chaos")).await?;
-                TakenBack::Deleted(answer.status == 200)
+                let archive = || self.client.archive(&job, "chaos");
+                let (answer, is_first) = self.until_decided(&what, &[409], archive).await?;
+                match answer.status == 200 {
+                    false if !is_first => TakenBack::PerhapsDeleted,
+                    granted => TakenBack::Deleted(granted),
+                }
             }
             TakeBack::Retry => {
                 let Some(job) = self.job_of(paid) else { return Ok(()) };
                 let what = format!("the retry of {job}");
-                let answer = self.until_decided(&what, &[409], || self.client.retry(&job)).await?;
+                let (answer, _) = self.until_decided(&what, &[409], || self.client.retry(&job)).await?;
                 TakenBack::Retried(answer.status < 300)
             }
         };
@@ -239,24 +248,28 @@ impl<'a> Traffic<'a> {
     where
         F: Future<Output = Result<Answer>>,
     {
-        self.until_decided(what, &[], send).await
+        self.until_decided(what, &[], send).await.map(|(answer, _)| answer)
     }
 
-    /// Sends until there is a 2xx or one of `refusals`. Any other refusal is a surprise: nothing that is sent here deserves one.
+    /// Sends until there is a 2xx or one of `refusals`, and tells whether that was the first attempt. Any other refusal is a
+    /// surprise: nothing that is sent here deserves one.
     async fn until_decided<F>(
         &self,
         what: &str,
         refusals: &[u16],
         mut send: impl FnMut() -> F,
-    ) -> Result<Answer>
+    ) -> Result<(Answer, bool)>
     where
         F: Future<Output = Result<Answer>>,
     {
+        let mut is_first = true;
         let mut last = String::from("never sent");
         loop {
             ensure!(Instant::now() < self.deadline, "{what} was never answered: {last}");
             match send().await {
-                Ok(answer) if answer.status < 300 || refusals.contains(&answer.status) => return Ok(answer),
+                Ok(answer) if answer.status < 300 || refusals.contains(&answer.status) => {
+                    return Ok((answer, is_first));
+                }
                 Ok(answer) => {
                     last = format!("{} {}", answer.status, answer.body);
                     if answer.status < 500 {
@@ -266,6 +279,7 @@ impl<'a> Traffic<'a> {
                 }
                 Err(error) => last = format!("{error:#}"),
             }
+            is_first = false;
             sleep(AGAIN_AFTER).await;
         }
     }

@@ -44,8 +44,10 @@ const WALLS: [Wall; 8] = [
 /// Files of shared that are no domain: they wait, or speak to the outside.
 const SHELL: [&str; 8] = ["store", "testing", "tasks", "telemetry", "env", "retry", "clock", "lib"];
 const REDIS_CRATES: [&str; 2] = ["redis", "deadpool_redis"];
-/// Where the Redis crates may be used: the store, its tests, the helper that starts a Redis for them, and the simulated one.
-const REDIS_HOMES: [&str; 4] = ["shared/src/store", "shared/src/testing", "shared/tests", "scripts/sim"];
+/// Where the Redis crates may be used: the store, its tests, the helper that starts a Redis for them, and the simulated
+/// one with what holds it against the real one.
+const REDIS_HOMES: [&str; 5] =
+    ["shared/src/store", "shared/src/testing", "shared/tests", "scripts/sim", "scripts/differential"];
 
 pub(super) fn check_code(source: &Source, found: &mut Vec<Violation>) {
     let code = code(&source.text);
@@ -176,7 +178,7 @@ pub(super) fn check_manifest(source: &Source, found: &mut Vec<Violation>) {
         let why = match (member, name.as_str()) {
             ("shared", "ail-api" | "ail-worker" | "ail-kit") => "shared depends on nothing of the workspace",
             ("api", "ail-worker") | ("worker", "ail-api") => "api and worker never depend on each other",
-            ("shared", _) | ("scripts/sim", "redis") => continue,
+            ("shared", _) | ("scripts/sim" | "scripts/differential", "redis") => continue,
             (_, "redis" | "deadpool-redis") => "only shared depends on the Redis crates",
             _ => continue,
         };

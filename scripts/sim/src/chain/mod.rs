@@ -3,7 +3,7 @@
 //! [`SimChain`] is one canonical chain as plain data. [`View`] is how the relayer's endpoints see it: late, forgetful, or
 //! wrong. [`Asking`] is the production trait `Chain` over a [`Port`], which turns every method into a [`Question`]; whoever
 //! runs a simulation answers it by [`SimChain::ask`] and [`SimChain::broadcast`]. What reverts, limits and several answers
-//! come to is decided by the relayer's own rules. `tests/chain.rs` holds all of it against Anvil and the real contracts.
+//! come to is decided by the relayer's own rules. `scripts/differential` holds all of it against Anvil and the real contracts.
 
 mod answers;
 mod ask;

@@ -1,5 +1,5 @@
 //! One Redis as plain data, for simulation: it runs the production scripts in a Lua 5.1 of its own and answers as Redis 7.0
-//! does to every command that the store uses. `tests/redis.rs` holds it against a real server.
+//! does to every command that the store uses. `scripts/differential` holds it against a real server.
 //!
 //! What is decided here and not by Redis:
 //! * Time is the caller's: each command says when it happens.

@@ -1,6 +1,6 @@
 //! Holds what there is against what was accepted. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use alloy::primitives::{Address, B256, U256, keccak256};
 
@@ -64,6 +64,16 @@ fn registrations(ledger: &Ledger, facts: &Facts, terms: &Terms, verdict: &mut Ve
         };
         verdict.findings.push(finding);
     }
+    // Who was found in the chain alone has no job, but payments.
+    let registered = ledger.registrations.iter().map(|asked| &asked.child);
+    let known: BTreeSet<Address> = registered
+        .chain(ledger.payments.iter().map(|payment| &payment.child))
+        .filter_map(|child| child.parse().ok())
+        .collect();
+    for referral in facts.referrals.iter().filter(|referral| !known.contains(&referral.child)) {
+        let what = format!("nobody asked for the registration of {}", referral.child);
+        verdict.findings.push(Finding::new(Wrong::Untruthful, what));
+    }
 }
 
 /// One payment that was accepted.
@@ -119,7 +129,7 @@ impl Case<'_> {
                 self.wrong(Wrong::Untruthful, &format!("is paid, and its job says {job:?}"));
             }
             ("cancelled", true) if self.was_taken_back() => self.verdict.not_paid += 1,
-            ("failed", true) if self.payment.blocked => self.verdict.not_paid += 1,
+            ("failed", true) if self.payment.doomed == Some(job.class.as_str()) => self.verdict.not_paid += 1,
             ("failed" | "cancelled", true) => {
                 self.wrong(Wrong::Lost, &format!("has ended without a cause: {job:?}"));
             }
@@ -128,7 +138,12 @@ impl Case<'_> {
     }
 
     fn was_taken_back(&self) -> bool {
-        self.payment.back.iter().any(|back| !matches!(back, TakenBack::Retried(_)))
+        self.payment.back.iter().any(|back| match back {
+            TakenBack::Refunded(outcome) => ["cancelled", "refund_requested"].contains(&outcome.as_str()),
+            TakenBack::Deleted(granted) => *granted,
+            TakenBack::PerhapsDeleted => true,
+            TakenBack::Retried(_) => false,
+        })
     }
 
     /// Paid, and as deep as it has to be by now, and by the time it was first shown as done.
@@ -136,8 +151,8 @@ impl Case<'_> {
         self.verdict.paid += 1;
         let Some(event) = self.events.first() else { return };
         let final_at = event.block + self.terms.confirmations;
-        if self.payment.blocked {
-            self.wrong(Wrong::Untruthful, "went to a referrer whom the token refuses to pay");
+        if let Some(class) = self.payment.doomed {
+            self.wrong(Wrong::Untruthful, &format!("was paid, and had to fail with {class}"));
         }
         if final_at > self.facts.head {
             self.wrong(Wrong::Untruthful, "is not deep enough");
@@ -174,7 +189,7 @@ impl Case<'_> {
                     self.wrong(Wrong::Doubled, "was paid after its deletion was answered with success");
                 }
                 TakenBack::Refunded(_) => self.owed(is_paid),
-                TakenBack::Deleted(_) | TakenBack::Retried(_) => {}
+                TakenBack::Deleted(_) | TakenBack::PerhapsDeleted | TakenBack::Retried(_) => {}
             }
         }
     }
@@ -195,12 +210,16 @@ impl Case<'_> {
     }
 }
 
-/// Balances are the sums of the events; the signer's nonces are all used and none is left over.
+/// Balances are the sums of the events, and nothing else left the contract; the signer's nonces are all used and none is left over.
 fn accounts(facts: &Facts, verdict: &mut Verdict) {
     let mut sums: BTreeMap<Address, (U256, U256)> = BTreeMap::new();
     for event in &facts.paid {
         let sum = sums.entry(event.referrer).or_default();
         *sum = (sum.0 + event.usdc, sum.1 + event.sge);
+    }
+    if facts.outflow != sums {
+        let what = format!("the tokens say that {:?} left the contract, its events {sums:?}", facts.outflow);
+        verdict.findings.push(Finding::new(Wrong::Untruthful, what));
     }
     for (wallet, sum) in sums {
         let held = facts.balances.get(&wallet);

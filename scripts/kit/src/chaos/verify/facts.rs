@@ -69,6 +69,8 @@ pub struct Facts {
     pub referrals: Vec<Referral>,
     /// What each referrer that was paid holds: USDC, SGE.
     pub balances: BTreeMap<Address, (U256, U256)>,
+    /// What left the payout contract by the tokens' own events, by who got it: USDC, SGE.
+    pub outflow: BTreeMap<Address, (U256, U256)>,
     /// The signer's transactions in blocks, and with those in the pool.
     pub mined: u64,
     pub pending: u64,
@@ -112,6 +114,14 @@ async fn read_chain(at: &Where, facts: &mut Facts) -> Result<()> {
         let (usdc, sge) = (balance(&node, at.usdc, referrer).await?, balance(&node, at.sge, referrer).await?);
         facts.balances.insert(referrer, (usdc, sge));
     }
+    for log in node.get_logs(&transfers_from(at.payout).address(vec![at.usdc, at.sge])).await? {
+        let amount = U256::from_be_slice(log.data().data.as_ref());
+        let sum = facts.outflow.entry(topic_address(&log, 2)?).or_default();
+        match log.address() == at.usdc {
+            true => sum.0 += amount,
+            false => sum.1 += amount,
+        }
+    }
     facts.mined = node.get_transaction_count(at.signer).await?;
     facts.pending = node.get_transaction_count(at.signer).pending().await?;
     let pool: Value = node.raw_request("txpool_status".into(), ()).await?;
@@ -119,6 +129,11 @@ async fn read_chain(at: &Where, facts: &mut Facts) -> Result<()> {
     facts.stuck = u64::from_str_radix(queued.trim_start_matches("0x"), 16)?;
     facts.head = node.get_block_number().await?;
     Ok(())
+}
+
+fn transfers_from(account: Address) -> Filter {
+    let transfer = keccak256("Transfer(address,address,uint256)");
+    Filter::new().event_signature(transfer).topic1(account.into_word()).from_block(0)
 }
 
 /// `balanceOf(account)`, by its selector.
@@ -203,8 +218,11 @@ async fn read_api<'a>(
     let found: Vec<_> = stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
     for (id, record) in found {
         let Some(record) = record else { continue };
-        let amount = |token: &str| text(&record["owed"][token]).parse().unwrap_or(U256::ZERO);
-        facts.owed.insert(id.to_owned(), Owed { usdc: amount("usdc"), sge: amount("sge") });
+        let amount = |token: &str| {
+            let units = text(&record["owed"][token]);
+            units.parse().with_context(|| format!("payment {id} owes {units:?} base units of {token}"))
+        };
+        facts.owed.insert(id.to_owned(), Owed { usdc: amount("usdc")?, sge: amount("sge")? });
     }
     let fleet = api.get("/api/fleet").await?.context("/api/fleet")?;
     let signers = fleet["signers"].as_array().context("signers")?;

@@ -42,7 +42,7 @@ fn scene() -> Scene {
             referrer: referrer().to_string(),
             units: 10_000_000,
             hybrid: false,
-            blocked: false,
+            doomed: None,
             decision: "due".into(),
             job: Some("p".into()),
             back: Vec::new(),
@@ -61,6 +61,7 @@ fn scene() -> Scene {
     });
     facts.referrals.push(Referral { child: child(), referrer: referrer(), block: 5 });
     facts.balances.insert(referrer(), (amount, U256::ZERO));
+    facts.outflow = facts.balances.clone();
     facts.owed.insert("one".into(), Owed::default());
     for job in ["r", "p"] {
         facts.jobs.insert(job.into(), Some(job_in("done")));
@@ -91,10 +92,17 @@ impl Scene {
         self.facts.jobs.insert(job.into(), Some(job_in(state)));
     }
 
+    /// The referrer has got so much USDC.
+    fn hold(&mut self, usdc: u64) {
+        self.facts.balances.insert(referrer(), (U256::from(usdc), U256::ZERO));
+        self.facts.outflow = self.facts.balances.clone();
+    }
+
     /// As if it had never been paid.
     fn unpay(&mut self) {
         self.facts.paid.clear();
         self.facts.balances.clear();
+        self.facts.outflow.clear();
     }
 }
 
@@ -138,7 +146,7 @@ fn a_second_payment_is_doubled_and_so_is_one_that_nobody_accepted() {
     let twice = |scene: &mut Scene| {
         let event = scene.facts.paid[0].clone();
         scene.facts.paid.push(event);
-        scene.facts.balances.insert(referrer(), (U256::from(2_000_000), U256::ZERO));
+        scene.hold(2_000_000);
     };
     assert_eq!(Scene::after(twice), [Wrong::Doubled]);
     assert_eq!(Scene::after(|scene| scene.ledger.payments.clear()), [Wrong::Doubled]);
@@ -155,6 +163,14 @@ fn a_refund_or_a_deletion_that_was_granted_stays_granted() {
             scene.set_job("p", "cancelled");
         };
         assert_eq!(Scene::after(kept), []);
+    }
+    for back in [TakenBack::Refunded("owed".into()), TakenBack::Deleted(false), TakenBack::Retried(true)] {
+        let refused = |scene: &mut Scene| {
+            scene.ledger.payments[0].back.push(back.clone());
+            scene.unpay();
+            scene.set_job("p", "cancelled");
+        };
+        assert_eq!(Scene::after(refused), [Wrong::Lost]);
     }
     let owed = |usdc: u64| {
         move |scene: &mut Scene| {
@@ -178,22 +194,37 @@ fn what_the_api_says_must_be_so() {
     assert_eq!(Scene::after(|scene| scene.facts.paid[0].child = referrer()), [Wrong::Untruthful]);
     let one_less = |scene: &mut Scene| {
         scene.facts.paid[0].usdc -= U256::from(1);
-        scene.facts.balances.insert(referrer(), (U256::from(999_999), U256::ZERO));
+        scene.hold(999_999);
     };
     assert_eq!(Scene::after(one_less), [Wrong::Untruthful]);
     assert_eq!(Scene::after(|scene| scene.facts.balances.clear()), [Wrong::Untruthful]);
+    let elsewhere = |scene: &mut Scene| _ = scene.facts.outflow.insert(child(), (U256::from(1), U256::ZERO));
+    assert_eq!(Scene::after(elsewhere), [Wrong::Untruthful]);
+    let unasked = |scene: &mut Scene| {
+        scene.facts.referrals.push(Referral { child: referrer(), referrer: child(), block: 5 });
+    };
+    assert_eq!(Scene::after(unasked), [Wrong::Untruthful]);
     assert_eq!(Scene::after(|scene| scene.ledger.surprises.push("422".into())), [Wrong::Untruthful]);
 }
 
 #[test]
 fn a_refused_recipient_fails_truthfully_and_is_never_paid() {
     let refused = |scene: &mut Scene| {
-        scene.ledger.payments[0].blocked = true;
+        scene.ledger.payments[0].doomed = Some("recipient_refused");
         scene.unpay();
-        scene.set_job("p", "failed");
+        scene
+            .facts
+            .jobs
+            .insert("p".into(), Some(JobFact { class: "recipient_refused".into(), ..job_in("failed") }));
     };
     assert_eq!(Scene::after(refused), []);
-    assert_eq!(Scene::after(|scene| scene.ledger.payments[0].blocked = true), [Wrong::Untruthful]);
+    let otherwise = |scene: &mut Scene| {
+        refused(scene);
+        scene.set_job("p", "failed");
+    };
+    assert_eq!(Scene::after(otherwise), [Wrong::Lost]);
+    let doomed = |scene: &mut Scene| scene.ledger.payments[0].doomed = Some("recipient_refused");
+    assert_eq!(Scene::after(doomed), [Wrong::Untruthful]);
 }
 
 #[test]

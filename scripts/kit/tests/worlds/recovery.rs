@@ -1,0 +1,160 @@
+//! Workers die with jobs in their hands; nobody else pays for it.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::support::{LIMIT, at_stage, children, flood, pay, quick, registered, settled_once, until_idle};
+use anyhow::{Context as _, Result, ensure};
+use kit::world::contracts::RELAYER;
+use kit::world::process::until;
+use kit::world::{Env, Mining, Signal, World, metric};
+
+/// As `quick` has it.
+const MIN_IDLE: Duration = Duration::from_millis(2_500);
+
+fn failpoints(text: &str) -> Env {
+    BTreeMap::from([("FAILPOINTS".to_owned(), text.to_owned())])
+}
+
+/// How many entries are pending for somebody.
+async fn pending(world: &World) -> Result<u64> {
+    let summary = world.redis.cli(&["XPENDING", &world.key("jobs"), "relayers"]).await?;
+    summary.lines().next().context("XPENDING")?.trim().parse().context("XPENDING")
+}
+
+#[tokio::test]
+async fn a_hundred_jobs_of_a_killed_follower_are_recovered_within_min_idle_and_two_seconds() -> Result<()> {
+    let mut world = quick().relayers(2).start().await?;
+    let client = world.client()?;
+    let children = children(&client, 10).await?;
+    // One that stops with everything it claims, and one that is not there while it claims.
+    world.kill_relayer(0, Signal::SIGKILL).await?;
+    world.relayer(1)?.signal(Signal::SIGSTOP)?;
+    let jobs = flood(&client, &children, 100, "held").await?;
+    world.restart_relayer(0, &failpoints("at_after_claim=print(holding them);after_claim=pause"))?;
+    world.until_logged(0, "holding them", LIMIT).await?;
+    until("all to be claimed", LIMIT, || async { Ok((pending(&world).await? == 100).then_some(())) }).await?;
+
+    world.kill_relayer(0, Signal::SIGKILL).await?;
+    world.relayer(1)?.signal(Signal::SIGCONT)?;
+    let killed = Instant::now();
+    until("all to be recovered", LIMIT, || async { Ok((pending(&world).await? == 0).then_some(())) }).await?;
+    let took = killed.elapsed();
+    eprintln!("recovered after {took:?}");
+    until_idle(&client, LIMIT).await?;
+    settled_once(&world, &client, &jobs, 100).await?;
+    ensure!(took <= MIN_IDLE + Duration::from_secs(2), "recovered after {took:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn one_poisonous_job_among_a_thousand_is_dead_lettered_alone() -> Result<()> {
+    let mut world = quick().relayers(3).start().await?;
+    let client = world.client()?;
+    let children = children(&client, 20).await?;
+    for index in 0..3 {
+        world.kill_relayer(index, Signal::SIGKILL).await?;
+    }
+    let mut jobs = flood(&client, &children, 1_000, "job").await?;
+    let poison = jobs.remove(500);
+    for index in 0..3 {
+        world.restart_relayer(index, &failpoints("poison=return(job_500)"))?;
+    }
+    // Whoever dies of it is started again, as any supervisor would.
+    let (mut deaths, deadline) = (0, Instant::now() + Duration::from_secs(120));
+    while client.job(&poison).await?["state"] != "failed" {
+        for index in 0..3 {
+            if !world.relayer(index)?.is_running() {
+                deaths += 1;
+                world.restart_relayer(index, &BTreeMap::new())?;
+            }
+        }
+        ensure!(Instant::now() < deadline, "not dead-lettered after {deaths} deaths");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let record = client.job(&poison).await?;
+    ensure!(record["error"]["class"] == "poison" && record["attempts"] == 0, "{record:#}");
+    // The first death is in a batch; three more, alone, prove that it was this job. The next delivery is not run any more.
+    ensure!(deaths == 4, "{deaths} deaths");
+    until_idle(&client, LIMIT).await?;
+    settled_once(&world, &client, &jobs, 999).await
+}
+
+#[tokio::test]
+async fn a_job_whose_entry_vanished_is_swept_up_and_paid() -> Result<()> {
+    let mut world = quick().start().await?;
+    let client = world.client()?;
+    let children = children(&client, 1).await?;
+    world.kill_relayer(0, Signal::SIGKILL).await?;
+    let jobs = flood(&client, &children, 3, "lost").await?;
+    for job in &jobs[..2] {
+        let entry = world.redis.cli(&["HGET", &world.key(&format!("job:{job}")), "entry"]).await?;
+        world.redis.cli(&["XDEL", &world.key("jobs"), &entry]).await?;
+    }
+    world.restart_relayer(0, &BTreeMap::new())?;
+    client.wait_for(&jobs[2], &["done"], LIMIT).await?;
+    for job in &jobs {
+        client.wait_for(job, &["done"], Duration::from_secs(60)).await?;
+    }
+    let record = client.job(&jobs[0]).await?;
+    let timeline = record["timeline"].as_array().context("a timeline")?;
+    ensure!(timeline.iter().any(|line| line["event"] == "rebuild"), "{record:#}");
+    settled_once(&world, &client, &jobs, 3).await
+}
+
+#[tokio::test]
+async fn a_stopped_worker_hands_back_what_it_holds_and_charges_nobody() -> Result<()> {
+    let mut world = quick().start().await?;
+    let client = world.client()?;
+    let children = children(&client, 1).await?;
+    world.kill_relayer(0, Signal::SIGKILL).await?;
+    let jobs = flood(&client, &children, 20, "back").await?;
+    world.restart_relayer(0, &failpoints("at_after_claim=print(holding them);after_claim=1*sleep(1500)"))?;
+    world.until_logged(0, "holding them", LIMIT).await?;
+    at_stage(&client, &jobs[0], "checking").await?;
+    world.kill_relayer(0, Signal::SIGTERM).await?;
+    world.restart_relayer(0, &failpoints(""))?;
+    until_idle(&client, LIMIT).await?;
+    settled_once(&world, &client, &jobs, 20).await
+}
+
+#[tokio::test]
+async fn an_open_nonce_that_cannot_be_read_holds_up_no_other_and_ends_once_it_can() -> Result<()> {
+    let mut world = quick().start().await?;
+    let client = world.client()?;
+    let (child, _) = registered(&client).await?;
+    world.anvil.set_mining(Mining::Manual).await?;
+    let broken = pay(&client, &child, 1, "broken").await?.remove(0);
+    at_stage(&client, &broken, "submitted").await?;
+    world.kill_relayer(0, Signal::SIGKILL).await?;
+    let nonce = world.contracts.relayer_nonce().await?;
+    let record = world.key(&format!("tx:{RELAYER:#x}:{nonce}"));
+    let intent = world.redis.cli(&["HGET", &record, "intent"]).await?;
+    world.redis.cli(&["HSET", &record, "intent", "{"]).await?;
+
+    world.restart_relayer(0, &BTreeMap::new())?;
+    let unreadable = async |world: &World| -> Result<Option<f64>> {
+        Ok(metric(&world.relayers[0].metrics().await?, "ail_unreadable_nonces"))
+    };
+    until("the takeover", LIMIT, || async { Ok((unreadable(&world).await? == Some(1.0)).then_some(())) })
+        .await?;
+    let jobs = pay(&client, &child, 3, "others").await?;
+    at_stage(&client, &jobs[0], "submitted").await?;
+    world.anvil.set_mining(Mining::Every(1)).await?;
+    for job in &jobs {
+        client.wait_for(job, &["done"], LIMIT).await?;
+    }
+    let stage = world.redis.cli(&["HGET", &world.key(&format!("job:{broken}")), "stage"]).await?;
+    ensure!(stage == "submitted", "nobody was to look after it: {stage}");
+
+    world.redis.cli(&["HSET", &record, "intent", &intent]).await?;
+    world.kill_relayer(0, Signal::SIGTERM).await?;
+    world.restart_relayer(0, &BTreeMap::new())?;
+    let all: Vec<String> = jobs.into_iter().chain([broken]).collect();
+    for job in &all {
+        client.wait_for(job, &["done"], LIMIT).await?;
+    }
+    settled_once(&world, &client, &all, 4).await?;
+    ensure!(unreadable(&world).await? == Some(0.0), "still unreadable");
+    Ok(())
+}

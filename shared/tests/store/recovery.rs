@@ -1,0 +1,227 @@
+//! What brings jobs back that a dead worker, a rollback or a hand in Redis left behind.
+
+use crate::support;
+use std::time::Duration;
+
+use crate::support::inspect::assert_consistent;
+use crate::support::{MIN_IDLE, World};
+use shared::ids::{BlockNumber, JobId};
+use shared::job::FailureClass;
+use shared::job_state::Stage;
+use shared::store::{MOST_REDELIVERIES, SLICE, SettledJob};
+
+async fn field(world: &World, job: JobId, name: &str) -> Option<String> {
+    world.raw(redis::cmd("HGET").arg(world.key(&format!("job:{job}"))).arg(name)).await
+}
+
+#[tokio::test]
+async fn a_job_whose_workers_keep_dying_is_dead_lettered_and_its_neighbours_are_not_even_counted() {
+    let (_redis, world) = support::start().await;
+    let mut jobs = Vec::new();
+    for _ in 0..5 {
+        jobs.push(world.payout().await.1);
+    }
+    assert_eq!(MOST_REDELIVERIES, 3, "the runbook and docs/redis.md tell operators what `poison` proves");
+    // All five die with their first worker; from then on each is alone, and only one keeps killing.
+    assert_eq!(world.claim().await.len(), 5);
+    let killer = jobs[2];
+    for death in 1..=MOST_REDELIVERIES {
+        let back = world.reclaim(Duration::ZERO).await;
+        assert_eq!(back.len(), if death == 1 { 5 } else { 1 });
+        for brief in back.iter().filter(|brief| brief.id != killer) {
+            assert_eq!(world.store.pass("other", &[(brief.id, brief.epoch)]).await.unwrap(), [Ok(())]);
+        }
+        assert_eq!(field(&world, killer, "redelivered").await, Some(death.to_string()));
+    }
+    let last = world.store.reclaim("other", Duration::ZERO, "0-0").await.unwrap();
+    assert_eq!((last.poisoned, last.job.is_none()), (Some(killer), true));
+    let dead = world.job(killer).await;
+    assert_eq!((dead.state.stage(), dead.attempts), (Stage::Failed, 0));
+    assert_eq!(dead.last_failure.unwrap().class, FailureClass::Poison);
+    for job in jobs.iter().filter(|job| **job != killer) {
+        assert_eq!((world.stage(*job).await, world.job(*job).await.attempts), (Stage::Ready, 0));
+        // What was counted is forgotten once the job is in good hands.
+        assert_eq!(field(&world, *job, "redelivered").await, None);
+    }
+    assert!(world.reclaim(Duration::ZERO).await.is_empty());
+    assert_consistent(&world).await;
+}
+
+#[tokio::test]
+async fn what_is_read_again_by_a_living_worker_does_not_count_as_a_death() {
+    let (_redis, world) = support::start().await;
+    let (_, job) = world.payout().await;
+    for _ in 0..10 {
+        let epoch = world.claim_job(job).await;
+        world.store.hand_back("worker", &[(job, epoch)]).await.unwrap();
+    }
+    world.claim_job(job).await;
+    assert_eq!(world.reclaim(Duration::ZERO).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_registration_that_kills_its_workers_fails_with_the_payouts_that_wait_for_it() {
+    let (_redis, world) = support::start().await;
+    let (child, registration) = world.registering().await;
+    let (_, payout) = world.paid_by(child).await;
+    world.claim().await;
+    for _ in 0..=MOST_REDELIVERIES {
+        world.reclaim(Duration::ZERO).await;
+    }
+    assert_eq!(world.stage(registration).await, Stage::Failed);
+    while world.store.unblock(child).await.unwrap() > 0 {}
+    let failed = world.job(payout).await;
+    assert_eq!(failed.last_failure.unwrap().class, FailureClass::RegistrationFailed);
+    assert_consistent(&world).await;
+}
+
+#[tokio::test]
+async fn pending_entries_that_are_gone_are_told_and_their_jobs_rebuilt() {
+    let (_redis, world) = support::start().await;
+    let (_, job, epoch) = world.checking().await;
+    let entry = field(&world, job, "entry").await.unwrap();
+    let _: i64 = world.raw(redis::cmd("XDEL").arg(world.key("jobs")).arg(entry)).await;
+    let found = world.store.reclaim("other", Duration::ZERO, "0-0").await.unwrap();
+    assert_eq!((found.deleted, found.job.is_none()), (1, true));
+    assert_eq!(world.store.stats().await.unwrap().totals["deleted_entries"], 1);
+    assert_eq!(world.sweep().await, [(job, Stage::Checking)]);
+    assert_eq!(world.stage(job).await, Stage::Queued);
+    // Its dead worker is not heard, even if it lives.
+    assert!(world.store.pass("worker", &[(job, epoch)]).await.unwrap()[0].is_err());
+    assert_eq!(world.claim_job(job).await, epoch.next());
+    assert_eq!(world.job(job).await.attempts, 0);
+    assert_consistent(&world).await;
+}
+
+#[tokio::test]
+async fn a_sweep_of_a_healthy_lane_touches_nothing() {
+    let (_redis, world) = support::start().await;
+    let (child, _) = world.registering().await;
+    world.paid_by(child).await;
+    world.submitted().await;
+    world.ready().await;
+    for exit in [support::back_off(), support::park("float"), support::fail()] {
+        let (_, job, _) = world.checking().await;
+        world.leave(job, exit).await.unwrap();
+    }
+    world.checking().await;
+    assert!(world.sweep().await.is_empty());
+    assert_consistent(&world).await;
+    world.payout().await;
+    // Read by a worker that has not claimed it yet.
+    let mut read = redis::cmd("XREADGROUP");
+    read.arg("GROUP").arg("relayers").arg("slow").arg("STREAMS").arg(world.key("jobs")).arg(">");
+    let _: redis::Value = world.raw(&mut read).await;
+    world.payout().await;
+    assert!(world.sweep().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_settled_job_that_lost_its_place_is_finished_all_the_same() {
+    let (_redis, world) = support::start().await;
+    let (_, job, epoch) = world.checking().await;
+    let settled = SettledJob { job, epoch, block: BlockNumber::new(90) };
+    assert_eq!(world.store.settle("worker", None, &[settled]).await.unwrap(), [Ok(())]);
+    world.lose_place(job).await;
+    assert!(world.store.settling(BlockNumber::new(95), 10).await.unwrap().is_empty());
+    assert_eq!(world.sweep().await, [(job, Stage::Confirming)]);
+    assert_eq!(world.store.settling(BlockNumber::new(95), 10).await.unwrap(), [job]);
+    assert_consistent(&world).await;
+}
+
+#[tokio::test]
+async fn payouts_whose_call_was_lost_after_the_registration_are_called_again() {
+    let (_redis, world) = support::start().await;
+    let (child, _) = world.registering().await;
+    let (_, job) = world.paid_by(child).await;
+    world.refer(child, world.wallet()).await;
+    let _: i64 = world.raw(redis::cmd("DEL").arg(world.key("unblock"))).await;
+    assert_eq!(world.sweep().await, [(job, Stage::Waiting)]);
+    assert_eq!(world.to_unblock().await, [child]);
+    world.store.unblock(child).await.unwrap();
+    assert_eq!(world.stage(job).await, Stage::Queued);
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_keeps_no_other_from_being_rebuilt() {
+    let (_redis, world) = support::start().await;
+    let (child, _) = world.registering().await;
+    let (_, broken) = world.paid_by(child).await;
+    let (_, lost) = world.paid_by(child).await;
+    let mut spoil = redis::cmd("HSET");
+    spoil.arg(world.key(&format!("job:{broken}"))).arg("payload").arg("not JSON");
+    let _: i64 = world.raw(&mut spoil).await;
+    world.lose_place(lost).await;
+    let swept = world.store.sweep("sweeper", "pending", 0).await.unwrap();
+    assert_eq!(swept.rebuilt, [(lost, Stage::Waiting)]);
+    assert_eq!(swept.unreadable.iter().map(|(job, _)| *job).collect::<Vec<_>>(), [broken]);
+}
+
+#[tokio::test]
+async fn only_consumers_that_are_silent_and_hold_nothing_are_removed() {
+    let (_redis, world) = support::start().await;
+    world.payout().await;
+    world.claim().await;
+    let mut create = redis::cmd("XGROUP");
+    create.arg("CREATECONSUMER").arg(world.key("jobs")).arg("relayers").arg("gone");
+    let _: i64 = world.raw(&mut create).await;
+    assert!(world.store.drop_dead_consumers(Duration::from_secs(60)).await.unwrap().is_empty());
+    assert_eq!(world.store.drop_dead_consumers(Duration::ZERO).await.unwrap(), ["gone"]);
+    assert_eq!(world.reclaim(Duration::ZERO).await.len(), 1);
+}
+
+#[tokio::test]
+async fn one_relayer_at_a_time_has_the_turn_and_another_gets_it_when_that_one_is_gone() {
+    let (_redis, world) = support::start().await;
+    assert!(world.store.take_turn("a").await.unwrap());
+    assert!(!world.store.take_turn("b").await.unwrap());
+    assert!(world.store.chores("b", MIN_IDLE).await.unwrap().is_none());
+    assert!(world.store.chores("a", MIN_IDLE).await.unwrap().is_some());
+    let _: i64 = world.raw(redis::cmd("DEL").arg(world.key("turn"))).await;
+    assert!(world.store.take_turn("b").await.unwrap());
+    assert!(world.store.chores("a", MIN_IDLE).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn the_chores_tell_of_a_worker_that_holds_a_job_and_says_nothing() {
+    let (_redis, world) = support::start().await;
+    world.payout().await;
+    let silent = async |after| world.store.chores("a", after).await.unwrap().unwrap().silent;
+    assert!(!silent(Duration::ZERO).await, "nobody holds it yet");
+    world.claim().await;
+    assert!(!silent(MIN_IDLE).await);
+    assert!(silent(Duration::ZERO).await);
+}
+
+#[tokio::test]
+async fn a_long_state_is_swept_slice_by_slice() {
+    let (_redis, world) = support::start().await;
+    let child = world.referred().await;
+    let mut jobs = Vec::new();
+    for _ in 0..SLICE + 10 {
+        jobs.push(world.paid_by(child).await.1);
+    }
+    let last = *jobs.last().unwrap();
+    world.lose_place(last).await;
+    let first = world.store.sweep("sweeper", "pending", 0).await.unwrap();
+    assert_eq!((first.looked_at, first.rebuilt.len()), (SLICE, 0));
+    let second = world.store.sweep("sweeper", "pending", SLICE).await.unwrap();
+    assert_eq!((second.looked_at, second.rebuilt), (10, vec![(last, Stage::Queued)]));
+}
+
+#[tokio::test]
+async fn an_emptied_redis_has_no_chores_and_nobody_is_refused_the_turn_for_it() {
+    let (_redis, world) = support::start().await;
+    world.checking().await;
+    let _: () = world.raw(&mut redis::cmd("FLUSHALL")).await;
+    for _ in 0..2 {
+        let chores = world.store.chores("a", Duration::ZERO).await.unwrap().expect("our turn");
+        assert!(!chores.silent && chores.next_due.is_none() && chores.gates.is_empty());
+        // The stream is there with the first job, its group only once a relayer makes sure of it.
+        let _: String =
+            world.raw(redis::cmd("XADD").arg(world.key("jobs")).arg("*").arg("job").arg("x")).await;
+    }
+    let _: () = world.raw(redis::cmd("DEL").arg(world.key("jobs"))).await;
+    let _: () = world.raw(redis::cmd("SET").arg(world.key("jobs")).arg("no stream")).await;
+    assert!(world.store.chores("a", Duration::ZERO).await.is_err(), "any other error is told");
+}
