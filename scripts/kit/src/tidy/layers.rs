@@ -49,6 +49,9 @@ const REDIS_CRATES: [&str; 2] = ["redis", "deadpool_redis"];
 const REDIS_HOMES: [&str; 5] =
     ["shared/src/store", "shared/src/testing", "shared/tests", "scripts/sim", "scripts/differential"];
 
+/// Where it is decided whether a signature is by the key's own account. Only keys of simulations may decide otherwise.
+const SIGNATURE_CHECK: &str = "worker/src/keys/mod.rs";
+
 pub(super) fn check_code(source: &Source, found: &mut Vec<Violation>) {
     let code = code(&source.text);
     let paths = paths(&module(&source.path), &code);
@@ -69,6 +72,10 @@ pub(super) fn check_code(source: &Source, found: &mut Vec<Violation>) {
         {
             push(*line, format!("`{path}`: only shared/src/store speaks to Redis"));
         }
+    }
+    let may_judge = [SIGNATURE_CHECK, "scripts/"].iter().any(|home| source.path.starts_with(home));
+    for at in code.match_indices("fn has_signed").map(|(at, _)| at).filter(|_| !may_judge) {
+        push(line_of(&code, at), format!("every key's signatures are checked as {SIGNATURE_CHECK} does"));
     }
     if is_domain(&source.path) {
         for (line, path) in &paths {

@@ -75,3 +75,11 @@ fn a_use_tree_is_flattened() {
     let paths: Vec<&str> = found.iter().map(|(_, path)| path.as_str()).collect();
     assert_eq!(paths, ["a::b", "a::c::d", "a::c::e", "a::g::*"]);
 }
+
+#[test]
+fn no_backend_of_a_key_decides_itself_whether_a_signature_is_its_own() {
+    let text = "impl SignerKey for Remote {\n    fn has_signed(&self) -> bool { true }\n}\n";
+    assert_eq!(code_violations("worker/src/keys/remote.rs", text), [2]);
+    assert_eq!(code_violations("worker/src/keys/mod.rs", text), NONE);
+    assert_eq!(code_violations("scripts/sim/src/chain/key.rs", text), NONE);
+}

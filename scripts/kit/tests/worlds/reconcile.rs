@@ -51,8 +51,12 @@ async fn a_reorganisation_deeper_than_the_confirmations_freezes_signing_and_what
     let gate =
         until("signing to be frozen", LIMIT, || async { closed(&client, "lane:reconcile").await }).await?;
     ensure!(gate["reason"].as_str().is_some_and(|text| text.contains("deeper than")), "{gate}");
-    let undone = metric(&world.relayers[0].metrics().await?, "ail_jobs_undone_total");
-    ensure!(undone == Some(3.0), "{undone:?} undone");
+    until("three jobs to be taken back", LIMIT, || async {
+        let undone = metric(&world.relayers[0].metrics().await?, "ail_jobs_undone_total");
+        ensure!(undone == Some(3.0), "{undone:?} undone");
+        Ok(Some(()))
+    })
+    .await?;
     for job in &jobs {
         let record = client.job(job).await?;
         ensure!(record["state"] != "done", "it says that it is done: {record:#}");

@@ -15,7 +15,9 @@ const SOURCE: &str = "payments";
 
 /// Everything that is wrong. Where Redis `forgets`, what was answered before it did is not held against it.
 pub fn check(ledger: &Ledger, facts: &Facts, watched: &Watched, terms: &Terms, forgets: bool) -> Verdict {
-    let mut verdict = Verdict { accepted: ledger.jobs().count(), ..Verdict::default() };
+    // What an emptied Redis found in the chain has no job, and was accepted all the same.
+    let accepted = ledger.registrations.len() + ledger.payments.len();
+    let mut verdict = Verdict { accepted, ..Verdict::default() };
     let mut by_payment: BTreeMap<B256, Vec<&Event>> = BTreeMap::new();
     for event in &facts.paid {
         by_payment.entry(event.payment).or_default().push(event);
@@ -39,6 +41,11 @@ pub fn check(ledger: &Ledger, facts: &Facts, watched: &Watched, terms: &Terms, f
         }
     }
     accounts(facts, &mut verdict);
+    let ended = verdict.registered + verdict.paid + verdict.not_paid;
+    if ended != accepted && verdict.findings.is_empty() {
+        let what = format!("{accepted} were accepted, {ended} have come to an end");
+        verdict.findings.push(Finding::new(Wrong::Lost, what));
+    }
     verdict
 }
 

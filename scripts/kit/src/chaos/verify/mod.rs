@@ -61,7 +61,7 @@ impl fmt::Display for Finding {
 /// How it ended, all in all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdict {
-    /// Jobs that were accepted.
+    /// Registrations and payments that were accepted.
     pub accepted: usize,
     pub paid: usize,
     /// Truthfully not paid: cancelled, refunded, or refused by the token.
