@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde_json::Value;
 use shared::clock::Clock;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::ledger::{Ledger, Paid, Registration, TakenBack};
@@ -23,6 +23,9 @@ const AT_ONCE: usize = 16;
 /// Between two attempts at a request that was not answered, or not well.
 const AGAIN_AFTER: Duration = Duration::from_millis(150);
 
+/// Deliveries on their way at a time: each takes a connection of its own, and a process has only so many.
+const IN_FLIGHT: usize = 1_000;
+
 /// Who sends, and until when.
 pub struct Traffic<'a> {
     client: &'a Client,
@@ -30,12 +33,14 @@ pub struct Traffic<'a> {
     begun: Instant,
     deadline: Instant,
     ledger: Mutex<Ledger>,
+    in_flight: Semaphore,
 }
 
 impl<'a> Traffic<'a> {
     pub fn new(client: &'a Client, work: &'a Work, limit: Duration) -> Self {
         let begun = Instant::now();
-        Self { client, work, begun, deadline: begun + limit, ledger: Mutex::default() }
+        let in_flight = Semaphore::new(IN_FLIGHT);
+        Self { client, work, begun, deadline: begun + limit, ledger: Mutex::default(), in_flight }
     }
 
     pub fn work(&self) -> &Work {
@@ -235,6 +240,7 @@ impl<'a> Traffic<'a> {
 
     /// One attempt at a delivery: the same id and content each time, signed for now.
     async fn post(&self, id: &str, event: &Value) -> Result<Answer> {
+        let _permit = self.in_flight.acquire().await?;
         let delivery = Delivery {
             id: id.to_owned(),
             timestamp: Clock::start().unix_seconds(),
