@@ -94,9 +94,11 @@ impl Leader {
         let known = self.hole_since.filter(|(nonce, _)| *nonce == latest);
         self.hole_since = is_hole.then(|| known.unwrap_or((latest, head)));
         match self.hole_since {
-            Some((nonce, since)) if recover::is_hole_proven(since, head) => Err(RoundError::Outdated(format!(
-                "the account has been waiting for nonce {nonce} since block {since}, and nothing is open there"
-            ))),
+            Some((nonce, since)) if recover::is_hole_proven(since, head) => {
+                Err(RoundError::Outdated(format!(
+                    "the account has been waiting for nonce {nonce} since block {since}, and nothing is open there"
+                )))
+            }
             _ => Ok(()),
         }
     }

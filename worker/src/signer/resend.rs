@@ -98,7 +98,9 @@ impl Leader {
         if let Some(tx) = self.open.get_mut(&nonce) {
             tx.record.attempts.push(attempt);
             tx.record.state = if cancel { TxState::Cancelling } else { tx.record.state };
-            tx.wants = Wants::default();
+            // A refusal for good is not about fees: a bump in between must not put the cancel off for ever.
+            let refusals = if cancel { 0 } else { tx.wants.refusals };
+            tx.wants = Wants { refusals, ..Wants::default() };
         }
         self.broadcast(nonce).await
     }
