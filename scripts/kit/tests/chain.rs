@@ -242,7 +242,8 @@ async fn a_leader_in_office_notices_that_others_have_used_its_account_and_goes_o
 }
 
 #[tokio::test]
-async fn a_hole_that_a_reorganisation_leaves_below_open_nonces_is_filled_by_the_leader_in_office() -> Result<()> {
+async fn a_hole_that_a_reorganisation_leaves_below_open_nonces_is_filled_by_the_leader_in_office()
+-> Result<()> {
     let world = quick().confirmations(5).start().await?;
     let client = world.client()?;
     let (child, _) = registered(&client).await?;
