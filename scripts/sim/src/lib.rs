@@ -2,6 +2,7 @@
 //! or by a model checker. Nothing here is shipped.
 
 pub mod chain;
+mod fenced;
 pub mod fleet;
 pub mod model;
 pub mod redis;

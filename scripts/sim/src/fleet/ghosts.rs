@@ -10,28 +10,12 @@ use alloy::primitives::{Address, Bytes, keccak256};
 use redis::{RedisResult, Value};
 use shared::ids::Hash32;
 
+use crate::fenced::fence_at;
 use crate::redis::SimRedis;
 
-/// Scripts whose first argument is the lease value, and that write nothing where that is not the living one.
-const FENCED: [&str; 13] = [
-    "close_nonce",
-    "final_set",
-    "finish",
-    "include",
-    "journal",
-    "journal_attempt",
-    "registered",
-    "reopen",
-    "signer_set",
-    "sync_payments",
-    "sync_progress",
-    "sync_set",
-    "undo",
-];
-
-/// The hashes of those scripts.
+/// The hashes of the scripts whose first argument is the value of a lease.
 static FENCED_SHAS: LazyLock<BTreeMap<&'static str, &'static str>> = LazyLock::new(|| {
-    shared::store::scripts().into_iter().filter(|(_, name)| FENCED.contains(name)).collect()
+    shared::store::scripts().into_iter().filter(|(_, name)| fence_at(name) == Some(0)).collect()
 });
 
 /// What was seen.

@@ -31,6 +31,8 @@ pub(super) enum Action {
     /// Time passes for everybody but one process, which is suspended.
     TickWithout(usize),
     Mine(Fill),
+    /// Sixteen empty blocks.
+    Calm,
     /// The pool forgets its lowest transaction; others may still hold it.
     Drop,
     /// The newest block is undone, its transactions are back in the pool or, `hidden`, with others only.
@@ -110,6 +112,7 @@ impl fmt::Display for Action {
             Self::Tick => f.write_str("time passes"),
             Self::TickWithout(who) => write!(f, "time passes while {} is suspended", name(who)),
             Self::Mine(fill) => write!(f, "a block: {fill:?}"),
+            Self::Calm => f.write_str("sixteen empty blocks"),
             Self::Drop => f.write_str("the pool forgets a transaction"),
             Self::Reorg { hidden } => write!(f, "the newest block is undone (hidden: {hidden})"),
             Self::Save => f.write_str("Redis is saved"),

@@ -29,6 +29,8 @@ pub struct Checked {
     /// The longest path.
     pub depth: usize,
     pub took: Duration,
+    /// Whether every state that can be reached was.
+    pub is_whole: bool,
     pub findings: Vec<Finding>,
     /// What happened at least once.
     pub seen: Vec<Sight>,
@@ -38,12 +40,13 @@ impl fmt::Display for Checked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:<12} {:>9} states, {:>10} transitions, depth {:>3}, {:>6.1} s, {} violations",
+            "{:<12} {:>9} states, {:>10} transitions, depth {:>3}, {:>6.1} s, {}, {} violations",
             self.name,
             self.unique,
             self.total,
             self.depth,
             self.took.as_secs_f64(),
+            if self.is_whole { "walked to its end" } else { "not walked to its end" },
             self.findings.len()
         )?;
         for finding in &self.findings {
@@ -56,8 +59,60 @@ impl fmt::Display for Checked {
     }
 }
 
-/// Transitions after which a configuration ends that is too large for the test suite; a large check goes to its end.
-const SUITE: usize = 320_000;
+/// What several configurations came to.
+#[derive(Debug, Clone)]
+pub struct Summary {
+    pub configurations: usize,
+    /// How many of them were walked to their end.
+    pub whole: usize,
+    /// Different states of all together.
+    pub unique: usize,
+    pub total: usize,
+    pub took: Duration,
+    pub violations: usize,
+    /// What happened nowhere: nothing is known about it.
+    pub unseen: Vec<Sight>,
+}
+
+impl Summary {
+    pub fn of(all: &[Checked]) -> Self {
+        let is_seen = |sight: &Sight| all.iter().any(|checked| checked.seen.contains(sight));
+        Self {
+            configurations: all.len(),
+            whole: all.iter().filter(|checked| checked.is_whole).count(),
+            unique: all.iter().map(|checked| checked.unique).sum(),
+            total: all.iter().map(|checked| checked.total).sum(),
+            took: all.iter().map(|checked| checked.took).sum(),
+            violations: all.iter().map(|checked| checked.findings.len()).sum(),
+            unseen: Sight::ALL.iter().copied().filter(|sight| !is_seen(sight)).collect(),
+        }
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for sight in &self.unseen {
+            writeln!(f, "never happened: {}", sight.text())?;
+        }
+        write!(
+            f,
+            "{} configurations ({} walked to their end), {} states, {} transitions, {:.0} s: {} violations, {} of {} sights seen",
+            self.configurations,
+            self.whole,
+            self.unique,
+            self.total,
+            self.took.as_secs_f64(),
+            self.violations,
+            Sight::ALL.len() - self.unseen.len(),
+            Sight::ALL.len()
+        )
+    }
+}
+
+/// Transitions after which a large configuration ends that does not end before, ...
+const LARGE: usize = 1_500_000;
+/// ... and one in which every question is a step: such steps cost little.
+const LARGE_FINE: usize = 24_000_000;
 
 /// What is checked, and how.
 #[derive(Debug, Clone, Default)]
@@ -68,8 +123,10 @@ pub struct Options {
     pub only: Option<String>,
     /// How many threads search; none is one.
     pub threads: usize,
-    /// Each configuration ends after so many transitions.
+    /// Each configuration ends after so many transitions; large ones end anyway.
     pub most: Option<usize>,
+    /// Other budgets than the configurations have: faults by name, and how often each may happen.
+    pub budget: Vec<(String, u8)>,
 }
 
 /// Checks every configuration that `options` choose.
@@ -95,42 +152,51 @@ pub fn check_mutant(mutant: &Mutant, options: &Options) -> Checked {
     check(setting, Some(mutant), options)
 }
 
-fn check(setting: Setting, mutant: Option<&Mutant>, options: &Options) -> Checked {
+fn check(mut setting: Setting, mutant: Option<&Mutant>, options: &Options) -> Checked {
     let began = Instant::now();
-    let (name, setting_size) = (setting.name, setting.size);
+    let name = setting.name;
+    let large = if setting.fine { LARGE_FINE } else { LARGE };
+    let most = options.most.or((setting.size == Size::Large).then_some(large));
+    for (fault, times) in &options.budget {
+        assert!(setting.budget.set(fault, *times), "there is no fault {fault}");
+    }
     let model = Checking::new(setting, mutant);
     let mut builder =
         model.checker().threads(options.threads.max(1)).finish_when(HasDiscoveries::AnyFailures);
-    let suite = (setting_size == Size::Suite && !options.large).then_some(SUITE);
-    if let Some(most) = options.most.or(suite) {
+    if let Some(most) = most {
         builder = builder.target_state_count(most);
     }
-    // Breadth first finds the shortest way to a defect, depth first needs little memory.
-    match mutant {
-        Some(_) => sum_up(name, began, &builder.spawn_bfs().join()),
-        None => sum_up(name, began, &builder.spawn_dfs().join()),
-    }
+    // Breadth first finds the shortest way to a defect; depth first keeps nothing of a state it has seen but its hash.
+    let mut checked = match mutant {
+        Some(_) => sum_up(name, &builder.spawn_bfs().join()),
+        None => sum_up(name, &builder.spawn_dfs().join()),
+    };
+    checked.is_whole &= most.is_none_or(|most| checked.total < most);
+    checked.took = began.elapsed();
+    checked
 }
 
-fn sum_up(name: &'static str, began: Instant, checker: &impl Checker<Checking>) -> Checked {
-    let took = began.elapsed();
-    let discoveries = checker.discoveries();
+fn sum_up(name: &'static str, checker: &impl Checker<Checking>) -> Checked {
     let model = checker.model();
-    let findings = Promise::ALL
-        .iter()
-        .filter_map(|promise| {
-            let path = discoveries.get(promise.text())?.clone().into_vec();
-            let steps = path.windows(2).filter_map(|pair| Some(describe(&pair[0].0, pair[0].1?, &pair[1].0)));
-            Some(Finding { promise: promise.text(), path: steps.collect() })
-        })
-        .collect();
+    // One path at most: it ends where a promise breaks, perhaps more than one of them.
+    let mut findings = Vec::new();
+    for path in checker.discoveries().into_values() {
+        let broken = path.last_state().ghosts.broken & model.rules.wanted;
+        let path = path.into_vec();
+        let steps = path.windows(2).filter_map(|pair| Some(describe(&pair[0].0, pair[0].1?, &pair[1].0)));
+        let steps: Vec<String> = steps.collect();
+        for promise in Promise::ALL.iter().filter(|promise| broken & promise.bit() != 0) {
+            findings.push(Finding { promise: promise.text(), path: steps.clone() });
+        }
+    }
     Checked {
         name,
         unique: checker.unique_state_count(),
         total: checker.state_count(),
         depth: checker.max_depth(),
-        took,
+        took: Duration::ZERO,
+        is_whole: findings.is_empty(),
         findings,
-        seen: Sight::ALL.into_iter().filter(|sight| model.rules.sights.has(*sight)).collect(),
+        seen: Sight::ALL.iter().copied().filter(|sight| model.rules.sights.has(*sight)).collect(),
     }
 }

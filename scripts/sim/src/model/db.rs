@@ -10,27 +10,11 @@ use shared::ids::{JobId, PaymentId};
 
 use super::effect::{Asked, Effect, hash_of, text};
 use super::settings::SIGNER;
+use crate::fenced::fence_at;
 use crate::redis::SimRedis;
 
 /// What one thread keeps of commands that were executed.
 const KEPT: usize = 100_000;
-
-/// Scripts that begin with the lease value, and write nothing where that is not the living one.
-const FENCED: [&str; 13] = [
-    "close_nonce",
-    "final_set",
-    "finish",
-    "include",
-    "journal",
-    "journal_attempt",
-    "registered",
-    "reopen",
-    "signer_set",
-    "sync_payments",
-    "sync_progress",
-    "sync_set",
-    "undo",
-];
 
 /// The data of one moment.
 #[derive(Debug)]
@@ -180,8 +164,8 @@ impl Server {
         }
         let mut redis = db.redis.clone();
         let reply = exec(&mut redis, now, &self.words(asked));
-        let is_fenced = asked.script.is_some_and(|name| FENCED.contains(&name));
-        let was_stale = is_fenced && asked.arg(0) != db.lease;
+        let fence = asked.script.and_then(fence_at).map(|at| asked.arg(at)).filter(|fence| !fence.is_empty());
+        let was_stale = fence.is_some_and(|fence| fence != db.lease);
         let executed = Arc::new(Executed { reply, db: Arc::new(self.db(redis, now)), was_stale });
         WRITES.with_borrow_mut(|kept| keep(kept, at, executed.clone()));
         executed

@@ -11,105 +11,66 @@ use alloy::primitives::{Bytes, keccak256};
 use shared::ids::Hash32;
 
 use super::db::Executed;
-use super::effect::{Asked, hash_of, nth};
+use super::effect::{Asked, Told, hash_of, nth};
 use super::ledger::Ledger;
 use super::settings::SIGNER;
 
-/// What must always hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Promise {
-    OnePayment,
-    OneJob,
-    OneIntent,
-    Journaled,
-    Fenced,
-    Deep,
-    LetGo,
-    Truthful,
-    Lease,
-}
-
-impl Promise {
-    pub const ALL: [Self; 9] = [
-        Self::OnePayment,
-        Self::OneJob,
-        Self::OneIntent,
-        Self::Journaled,
-        Self::Fenced,
-        Self::Deep,
-        Self::LetGo,
-        Self::Truthful,
-        Self::Lease,
-    ];
-
-    pub const fn text(self) -> &'static str {
-        match self {
-            Self::OnePayment => "G1: at most one payment per payment id",
-            Self::OneJob => "G1: at most one job per payment id, as long as Redis forgets nothing",
-            Self::OneIntent => "G3: one nonce, one intent",
-            Self::Journaled => "G4: nothing is broadcast unjournaled",
-            Self::Fenced => "G5: no write of a stale term is accepted",
-            Self::Deep => "G6: done means paid, N deep",
-            Self::LetGo => "G6: a nonce is let go only once it is consumed, N deep",
-            Self::Truthful => "G2: what is done is paid, and what is cancelled is not",
-            Self::Lease => "who signs on a clock that runs holds the lease",
+/// An enumeration whose members have a text, and a bit in a set of them.
+macro_rules! watched {
+    ($(#[$about:meta])* $name:ident { $($member:ident = $text:literal,)+ }) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum $name {
+            $($member,)+
         }
-    }
 
-    pub(super) const fn bit(self) -> u16 {
-        1 << self as u16
-    }
-}
+        impl $name {
+            pub const ALL: &[Self] = &[$(Self::$member),+];
 
-/// What must have happened at least once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Sight {
-    Done,
-    Fenced,
-    RolledBack,
-    CancelRaced,
-    Cancelled,
-    Replaced,
-    ReAsked,
-    Undone,
-    Filled,
-    Settled,
-    Refused,
-}
+            pub const fn text(self) -> &'static str {
+                match self {
+                    $(Self::$member => $text,)+
+                }
+            }
 
-impl Sight {
-    pub const ALL: [Self; 11] = [
-        Self::Done,
-        Self::Fenced,
-        Self::RolledBack,
-        Self::CancelRaced,
-        Self::Cancelled,
-        Self::Replaced,
-        Self::ReAsked,
-        Self::Undone,
-        Self::Filled,
-        Self::Settled,
-        Self::Refused,
-    ];
-
-    pub const fn text(self) -> &'static str {
-        match self {
-            Self::Done => "a job is done",
-            Self::Fenced => "a zombie's write is refused",
-            Self::RolledBack => "a job is done after Redis was rolled back",
-            Self::CancelRaced => "a cancel and what it cancels are both out",
-            Self::Cancelled => "a job is cancelled",
-            Self::Replaced => "a transaction is replaced by a better paid one",
-            Self::ReAsked => "a journal that had lost its answer is asked again",
-            Self::Undone => "a payment is reorganised away",
-            Self::Filled => "a hole in the nonces is filled",
-            Self::Settled => "a job is settled from the chain",
-            Self::Refused => "a job that may not be signed any more is named by the journal",
+            pub(super) const fn bit(self) -> u32 {
+                1 << self as u32
+            }
         }
-    }
+    };
+}
 
-    const fn bit(self) -> u32 {
-        1 << self as u32
+watched! {
+    /// What must always hold.
+    Promise {
+        OnePayment = "G1: at most one payment per payment id",
+        OneJob = "G1: at most one job per payment id, as long as Redis forgets nothing",
+        OneIntent = "G3: one nonce, one intent",
+        Journaled = "G4: nothing is broadcast unjournaled",
+        Fenced = "G5: no write of a stale term is accepted",
+        Deep = "G6: done means paid, N deep",
+        LetGo = "G6: a nonce is let go only once it is consumed, N deep",
+        Truthful = "G2: what is done is paid, and what is cancelled is not",
+        Lease = "who signs on a clock that runs holds the lease",
+    }
+}
+
+watched! {
+    /// What must have happened at least once.
+    Sight {
+        Done = "a job is done",
+        Fenced = "a zombie's write is refused",
+        RolledBack = "a job is done after Redis was rolled back",
+        CancelRaced = "a cancel and what it cancels are both out",
+        CancelSigned = "a transaction that no node takes is cancelled by one that pays nobody",
+        Cancelled = "a job is cancelled",
+        Replaced = "a transaction is replaced by a better paid one",
+        Unanswered = "what was journaled without an answer is sent all the same",
+        Undone = "a payment is reorganised away",
+        Filled = "a hole in the nonces is filled",
+        FilledBelow = "a hole below what was journaled since is filled",
+        Settled = "a job is settled from the chain",
+        Refused = "a job that may not be signed any more is named by the journal",
     }
 }
 
@@ -133,7 +94,7 @@ impl Sights {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Ghosts {
     /// Promises that were broken, as bits.
-    pub(super) broken: u16,
+    pub(super) broken: u32,
     /// By nonce: what it was journaled for.
     intents: Vec<(u64, u64)>,
     /// By nonce: what was broadcast at it, cancels apart.
@@ -144,6 +105,8 @@ pub(super) struct Ghosts {
     accepted: u8,
     /// Payments whose job was cancelled, as bits.
     cancelled: u8,
+    /// What was journaled last without its signer being told, until it is sent.
+    unanswered: Option<u64>,
     pub(super) has_rolled_back: bool,
 }
 
@@ -180,9 +143,18 @@ impl Ghosts {
         self.broken |= promise.bit();
     }
 
+    /// Whether one of the promises in the set `wanted` is broken.
+    pub(super) fn breaks(&self, wanted: u32) -> bool {
+        self.broken & wanted != 0
+    }
+
     /// Signed bytes reach the nodes.
-    pub(super) fn sent(&mut self, raw: &Bytes) {
+    pub(super) fn sent(&mut self, raw: &Bytes, sights: &Sights) {
         let Some(sent) = decode(raw) else { return self.break_promise(Promise::Journaled) };
+        if self.unanswered == Some(short(sent.hash)) {
+            self.unanswered = None;
+            sights.note(Sight::Unanswered);
+        }
         if self.journaled.binary_search(&short(sent.hash)).is_err() {
             self.break_promise(Promise::Journaled);
         }
@@ -205,7 +177,7 @@ impl Ghosts {
             Some("journal") => self.on_journal(asked, &code, at),
             Some("journal_attempt") if code == "0" => {
                 self.remember(asked.arg(5));
-                at.sights.note(Sight::Replaced);
+                at.sights.note(if asked.arg(6) == "1" { Sight::CancelSigned } else { Sight::Replaced });
             }
             Some("finish") => self.on_finish(asked, executed, at),
             Some("leave") => self.on_leave(asked, executed, at),
@@ -239,11 +211,27 @@ impl Ghosts {
                 self.remember(asked.arg(6));
                 if asked.arg(3) == "filler" {
                     at.sights.note(Sight::Filled);
+                    if self.intents.iter().any(|(other, _)| *other > nonce) {
+                        at.sights.note(Sight::FilledBelow);
+                    }
                 }
             }
-            "1" => at.sights.note(Sight::ReAsked),
             "7" => at.sights.note(Sight::Refused),
             _ => {}
+        }
+    }
+
+    /// The journal took what `asked` gave it, and the answer is lost.
+    pub(super) fn lost_answer(&mut self, asked: &Asked, told: &Told) {
+        let hash = match asked.script {
+            Some("journal") => asked.arg(6),
+            Some("journal_attempt") => asked.arg(5),
+            _ => return,
+        };
+        if let (Told::Redis(reply), Ok(hash)) = (told, hash.parse::<Hash32>())
+            && nth(reply, 0).as_deref() == Some("0")
+        {
+            self.unanswered = Some(short(hash));
         }
     }
 
@@ -313,6 +301,7 @@ impl Ghosts {
         self.accepted = has_job;
         self.intents.clear();
         self.calls.clear();
+        self.unanswered = None;
     }
 }
 

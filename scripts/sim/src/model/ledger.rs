@@ -10,10 +10,13 @@ use worker::chain::{ChainError, ChainEventKind, SendOutcome};
 
 use super::action::{Fill, Glance};
 use super::effect::hash_of;
+use super::ghosts::decode;
 use super::settings::{CONFIRMATIONS, SIGNER};
 use crate::chain::{Answer, Block, Eye, Fate, Fault, PoolSight, Question, Records, SimChain, View};
 
 const KEPT: usize = 100_000;
+/// How long a calm is: as long as the product's patience with holes and with receipts that nobody has.
+const CALM: u64 = 16;
 /// Seconds between blocks.
 const SPACING: u64 = 12;
 
@@ -32,6 +35,7 @@ pub(super) struct Ledger {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Turn {
     Mine(Fill),
+    Calm,
     Drop,
     Reorg { hidden: bool },
 }
@@ -65,7 +69,8 @@ impl Ledger {
             events.filter(is_it).count()
         };
         let paid_twice = payments.iter().any(|payment| times(payment) > 1);
-        let id = hash_of(&chain);
+        // A block's hash tells what happened in it, not by which rules: what a mutant's contract pays is another ledger.
+        let id = hash_of(&(&chain, chain.state().payout.pays_again));
         Arc::new(Self { chain, id, paid, paid_twice })
     }
 
@@ -108,6 +113,11 @@ impl Ledger {
         }
         let mut chain = self.chain.clone();
         let reply = chain.broadcast(&view(glance), raw).map(Answer::Broadcast);
+        // Who refuses may have passed it on all the same: whoever makes blocks has it, and no pool shows it.
+        if let (Glance::Refusing, Some(sent)) = (glance, decode(raw)) {
+            chain.send(raw);
+            chain.hide_tx(sent.hash);
+        }
         let sent = (reply, Self::new(chain, payments));
         SENDS.with_borrow_mut(|kept| keep(kept, at, sent.clone()));
         sent
@@ -144,6 +154,7 @@ impl Turn {
                 chain.mine_these(now, &[other]);
                 return chain.tip().txs.len() == 1;
             }
+            Self::Calm => (0..CALM).for_each(|n| _ = chain.mine_these(now + n * SPACING, &[])),
             Self::Drop => {
                 let Some(first) = chain.pool().waiting().next().map(|tx| tx.hash) else { return false };
                 return chain.hide_tx(first);

@@ -26,6 +26,6 @@ mod space;
 mod step;
 mod world;
 
-pub use check::{Checked, Finding, Options, check_all, check_mutant};
+pub use check::{Checked, Finding, Options, Summary, check_all, check_mutant};
 pub use ghosts::{Promise, Sight};
 pub use mutants::{Mutant, mutants};

@@ -35,7 +35,9 @@ impl Checking {
         let Some(memory) = state.memory(who) else { return };
         let mut begins = |activity| actions.push(Action::Begin(who, activity));
         match (self.is_signer(who), memory) {
-            (true, Memory::Nothing) if state.db.lease.is_empty() => begins(Activity::Acquire),
+            (true, Memory::Nothing) if state.db.lease.is_empty() || self.setting.contends => {
+                begins(Activity::Acquire);
+            }
             (true, Memory::Nothing) => {}
             (true, Memory::Leading(_)) => {
                 begins(Activity::Pass);
@@ -84,6 +86,9 @@ impl Checking {
         let left = &state.left;
         if left.blocks > 0 {
             actions.extend([Fill::Nothing, Fill::Pool, Fill::Other].map(Action::Mine));
+        }
+        if left.calms > 0 {
+            actions.push(Action::Calm);
         }
         if left.ticks > 0 {
             actions.push(Action::Tick);
@@ -146,6 +151,7 @@ impl Checking {
                     && self.tick(state, Some(who))
             }
             Action::Mine(fill) => Self::spend(&mut state.left.blocks) && self.turn(state, Turn::Mine(fill)),
+            Action::Calm => Self::spend(&mut state.left.calms) && self.turn(state, Turn::Calm),
             Action::Drop => Self::spend(&mut state.left.drops) && self.turn(state, Turn::Drop),
             Action::Reorg { hidden } => {
                 Self::spend(&mut state.left.reorgs) && self.turn(state, Turn::Reorg { hidden })
@@ -190,7 +196,8 @@ impl Checking {
 
     fn lose_reply(&self, state: &mut State, who: usize) -> bool {
         let Some(Busy { run, asked, told: None }) = Self::busy(state, who) else { return false };
-        let _ = self.rules.perform(state, &asked, Glance::Clear);
+        let told = self.rules.perform(state, &asked, Glance::Clear);
+        state.ghosts.lost_answer(&asked, &told);
         let told = match (self.rules.twist(state), asked.script) {
             // Read as "not now": the signer goes on with the nonce that it believes to be free.
             (Some(Twist::SilenceIsRefusal), Some("journal")) => {

@@ -76,9 +76,9 @@ pub fn mutants() -> Vec<Mutant> {
         twisted("confirmation by null receipt", "merchant", Twist::NullReceiptIsProof, &[LetGo]),
         twisted("nothing is deep", "merchant", Twist::NothingIsDeep, &[Deep, LetGo]),
         twisted("lease trusted from after the call", "election", Twist::TrustsFromAfterTheCall, &[Lease]),
-        patched("lease shorter than it is trusted", "election", &[SHORT_LEASE], &[Lease]),
-        patched("lease taken from its holder", "election", &[STOLEN_LEASE], &[Lease]),
-        patched("lease of another given up", "election", &[FOREIGN_LEASE], &[Lease]),
+        patched("lease shorter than it is trusted", "contest", &[SHORT_LEASE], &[Lease]),
+        patched("lease taken from its holder", "contest", &[STOLEN_LEASE], &[Lease]),
+        patched("lease of another given up", "contest", &[FOREIGN_LEASE], &[Lease]),
         Mutant {
             twist: Some(Twist::SilenceIsRefusal),
             ..patched("nonce reused after a timeout", "timeout", NO_NONCE_CHECK, &[OneIntent])

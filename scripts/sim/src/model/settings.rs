@@ -16,40 +16,64 @@ pub(super) const CONFIRMATIONS: u64 = 1;
 /// One tick in milliseconds. Leases live for 2,000 and are trusted for 1,600: after one tick they are both, after two neither.
 pub(super) const TICK: u64 = 1_200;
 
-/// What may happen so often.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub(super) struct Budget {
+/// A budget with one number per kind of fault.
+macro_rules! budget {
+    ($($(#[$about:meta])* $fault:ident,)+) => {
+        /// What may happen so often.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+        pub(super) struct Budget {
+            $($(#[$about])* pub(super) $fault: u8,)+
+        }
+
+        impl Budget {
+            const NONE: Self = Self { $($fault: 0,)+ };
+
+            /// `false` where there is no fault of this name.
+            pub(super) fn set(&mut self, fault: &str, times: u8) -> bool {
+                match fault {
+                    $(stringify!($fault) => self.$fault = times,)+
+                    _ => return false,
+                }
+                true
+            }
+        }
+    };
+}
+
+budget! {
     /// Blocks that are made.
-    pub(super) blocks: u8,
+    blocks,
     /// Blocks that are undone, one at a time.
-    pub(super) reorgs: u8,
+    reorgs,
     /// Transactions that a pool forgets.
-    pub(super) drops: u8,
+    drops,
     /// Ticks of all clocks.
-    pub(super) ticks: u8,
+    ticks,
     /// Ticks at which one process stood still.
-    pub(super) stalls: u8,
+    stalls,
     /// Processes that die.
-    pub(super) crashes: u8,
+    crashes,
     /// Executed, and the answer lost.
-    pub(super) lost: u8,
+    lost,
     /// Never arrived.
-    pub(super) undelivered: u8,
+    undelivered,
     /// Executed, and answered after other things have happened.
-    pub(super) late: u8,
+    late,
     /// Steps that see the chain through a faulty endpoint.
-    pub(super) glances: u8,
+    glances,
     /// Redis loses everything after some earlier moment.
-    pub(super) rollbacks: u8,
+    rollbacks,
     /// Further deliveries of the payments.
-    pub(super) deliveries: u8,
-    pub(super) refunds: u8,
-    pub(super) cancels: u8,
-    pub(super) retries: u8,
+    deliveries,
+    refunds,
+    cancels,
+    retries,
     /// Renewals of leases.
-    pub(super) renewals: u8,
+    renewals,
     /// Leases given up.
-    pub(super) resignations: u8,
+    resignations,
+    /// Sixteen empty blocks at once: as long as a leader waits before it believes in a hole, or that nobody has a receipt.
+    calms,
 }
 
 /// Where the explored part begins.
@@ -77,15 +101,17 @@ pub(super) struct Setting {
     pub(super) glances: &'static [Glance],
     /// Every question is a step of its own, also those that change nothing.
     pub(super) fine: bool,
+    /// Followers ask for the lease while somebody holds it as well. Refused, that changes nothing.
+    pub(super) contends: bool,
     pub(super) size: Size,
 }
 
 /// When a configuration is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Size {
-    /// Small ones, in which mutants are looked for.
-    Mutants,
+    /// Always, and to its end: small enough for the test suite.
     Suite,
+    /// Only in the larger run, which looks at so many transitions of it at most.
     Large,
 }
 
@@ -101,51 +127,33 @@ impl Setting {
             budget,
             glances: &[],
             fine: false,
-            size: Size::Suite,
+            contends: false,
+            size: Size::Large,
         }
     }
 }
 
-const NONE: Budget = Budget {
-    blocks: 0,
-    reorgs: 0,
-    drops: 0,
-    ticks: 0,
-    stalls: 0,
-    crashes: 0,
-    lost: 0,
-    undelivered: 0,
-    late: 0,
-    glances: 0,
-    rollbacks: 0,
-    deliveries: 0,
-    refunds: 0,
-    cancels: 0,
-    retries: 0,
-    renewals: 0,
-    resignations: 0,
-};
+const NONE: Budget = Budget::NONE;
 
 /// All configurations.
 pub(super) fn settings() -> Vec<Setting> {
     let mut all = small();
+    all.iter_mut().for_each(|setting| setting.size = Size::Suite);
     all.extend(large());
     all
 }
 
-/// Those in which a mutant is found soon.
+/// Those that are walked to their end within seconds.
 fn small() -> Vec<Setting> {
     let plain = Setting::plain;
     vec![
+        Setting { leads: true, ..plain("zombie", Budget { blocks: 2, ticks: 2, stalls: 2, ..NONE }) },
+        Setting { fine: true, ..plain("election", Budget { ticks: 2, late: 1, ..NONE }) },
         Setting {
             leads: true,
-            size: Size::Mutants,
-            ..plain("zombie", Budget { blocks: 2, ticks: 2, stalls: 2, ..NONE })
-        },
-        Setting {
             fine: true,
-            size: Size::Mutants,
-            ..plain("election", Budget { ticks: 2, late: 1, resignations: 1, ..NONE })
+            contends: true,
+            ..plain("contest", Budget { ticks: 2, resignations: 1, ..NONE })
         },
         Setting {
             signers: 1,
@@ -153,21 +161,33 @@ fn small() -> Vec<Setting> {
             consumers: 1,
             payments: 2,
             start: Start::Queued,
-            size: Size::Mutants,
             ..plain("timeout", Budget { lost: 1, ..NONE })
         },
         Setting {
             signers: 1,
             leads: true,
-            size: Size::Mutants,
             ..plain("merchant", Budget { blocks: 3, deliveries: 1, refunds: 1, cancels: 1, ..NONE })
+        },
+        Setting { signers: 1, leads: true, ..plain("restore", Budget { blocks: 3, rollbacks: 1, ..NONE }) },
+        Setting {
+            signers: 1,
+            leads: true,
+            ..plain("hole", Budget { blocks: 1, reorgs: 1, rollbacks: 1, calms: 1, ..NONE })
         },
         Setting {
             signers: 1,
             leads: true,
-            size: Size::Mutants,
-            ..plain("restore", Budget { blocks: 3, rollbacks: 1, ..NONE })
+            consumers: 1,
+            start: Start::Queued,
+            ..plain("replay", Budget { blocks: 1, rollbacks: 1, ..NONE })
         },
+        Setting {
+            signers: 1,
+            leads: true,
+            start: Start::Refused,
+            ..plain("refusal", Budget { blocks: 4, refunds: 1, drops: 1, crashes: 1, ..NONE })
+        },
+        plain("undone", Budget { blocks: 3, reorgs: 1, ..NONE }),
     ]
 }
 

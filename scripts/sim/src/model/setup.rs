@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::action::{Deed, Fill};
 use super::db::Server;
 use super::deeds::payment_id;
-use super::ghosts::{Ghosts, Sights};
+use super::ghosts::{Ghosts, Promise, Sights};
 use super::ledger::{Ledger, Turn};
 use super::mutants::{Mutant, Twist};
 use super::seats::Seat;
@@ -24,7 +24,11 @@ const MOST_JOBS: u64 = 12;
 pub(super) fn rules(setting: &Setting, mutant: Option<&Mutant>) -> Rules {
     let model = MODELS.fetch_add(1, Ordering::Relaxed);
     let twist = mutant.and_then(|mutant| mutant.twist);
-    let config = Arc::new(settings::config());
+    let mut config = settings::config();
+    if twist == Some(Twist::NothingIsDeep) {
+        config.confirmations = 0;
+    }
+    let config = Arc::new(config);
     let late = twist == Some(Twist::TrustsFromAfterTheCall);
     let processes = setting.signers + setting.consumers;
     let lives = usize::from(setting.budget.crashes) + 2;
@@ -33,12 +37,14 @@ pub(super) fn rules(setting: &Setting, mutant: Option<&Mutant>) -> Rules {
         .collect();
     let payments: Vec<_> = (0..setting.payments).map(payment_id).collect();
     let patches = mutant.map_or(&[][..], |mutant| mutant.patches);
+    let promises = mutant.map_or(Promise::ALL, |mutant| mutant.breaks);
     Rules {
         server: Server::new(model, patches, payments.clone(), MOST_JOBS),
         payments,
         seats,
         outside: Seat::new(model, 25, 0, &config, false),
         twist,
+        wanted: promises.iter().fold(0, |bits, promise| bits | promise.bit()),
         fine: setting.fine,
         refusing: setting.start == Start::Refused,
         sights: Sights::default(),
@@ -99,7 +105,12 @@ pub(super) fn state(setting: &Setting, rules: &Rules) -> State {
         assert!(state.db.lease.is_empty(), "the lease was not given up");
         state.actors[leader] = Actor { incarnation: 1, behind: 0, doing: Doing::default() };
     }
-    assert_eq!(state.ghosts.broken, 0, "a promise is broken before anything went wrong");
+    // What a mutant is configured with shows before anything went wrong; it shall be found where something may.
+    let broken = std::mem::take(&mut state.ghosts.broken);
+    assert!(
+        broken == 0 || rules.twist.is_some(),
+        "a promise is broken before anything went wrong: {broken:b}"
+    );
     (state.left, state.is_setup) = (setting.budget, false);
     state
 }

@@ -4,7 +4,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use alloy::primitives::Bytes;
-use shared::ids::{BlockNumber, PaymentId};
+use shared::ids::PaymentId;
 use worker::chain::ChainError;
 
 use super::action::Glance;
@@ -14,7 +14,7 @@ use super::ghosts::{Around, Ghosts, Promise, Sight, Sights};
 use super::ledger::Ledger;
 use super::mutants::Twist;
 use super::seats::Seat;
-use super::settings::{Budget, CONFIRMATIONS, TICK};
+use super::settings::{Budget, TICK};
 use super::step::{Activity, Memory, Reached, Run, answer};
 use crate::chain::{Answer, Question};
 
@@ -138,8 +138,10 @@ pub(super) struct Rules {
     /// The merchant and the operator.
     pub(super) outside: Seat,
     pub(super) twist: Option<Twist>,
+    /// The promises that are looked at, as bits: of a mutant only those that it is said to break.
+    pub(super) wanted: u32,
     pub(super) fine: bool,
-    /// The nodes take no transaction that pays anybody.
+    /// The nodes say that they take no transaction that pays anybody; somebody keeps it all the same.
     pub(super) refusing: bool,
     pub(super) sights: Sights,
 }
@@ -189,9 +191,11 @@ impl Rules {
         hash: u64,
         glance: Glance,
     ) -> Result<Answer, ChainError> {
-        state.ghosts.sent(raw);
+        state.ghosts.sent(raw, &self.sights);
         let pays = super::ghosts::decode(raw).is_some_and(|sent| sent.pays);
-        let glance = if self.refusing && pays { Glance::Refusing } else { glance };
+        // The registration of their child, before there is any payment, is taken.
+        let is_refused = self.refusing && pays && state.db.payments.iter().any(|known| known.job.is_some());
+        let glance = if is_refused { Glance::Refusing } else { glance };
         let (reply, ledger) = state.ledger.send(glance, raw, hash, &self.payments);
         state.ledger = ledger;
         let known: Vec<u64> = state.ledger.chain.pool().known().map(|tx| tx.nonce).collect();
@@ -224,10 +228,6 @@ impl Rules {
         match (self.twist(state), question) {
             (Some(Twist::NullReceiptIsProof), _) => {
                 super::mutants::null_receipt(state, question, state.ledger.ask(glance, question, hash))
-            }
-            (Some(Twist::NothingIsDeep), Question::AgreedBlock(number)) => {
-                let newest = Question::AgreedBlock(BlockNumber::new(number.get() + CONFIRMATIONS));
-                state.ledger.ask(glance, &newest, super::effect::hash_of(&newest))
             }
             _ => state.ledger.ask(glance, question, hash),
         }
