@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::agree::{AccountNonces, Answers, NonceRange, Said};
 use super::decode::Contracts;
 use super::endpoint::{At, Endpoint, Terms, host_of};
-use super::events::LogFilter;
+use super::events::{LogFilter, is_whole};
 use super::pool::Pool;
 use super::questions::{Site, numbered};
 use super::reader::Unconfirmed;
@@ -154,14 +154,10 @@ impl AlloyChain {
     /// The receipt, from whoever has it whole: a node that has lost its logs shows a success that did nothing.
     async fn whole_receipt(&self, tx: Hash32) -> Result<Option<ReceiptView>, ChainError> {
         let contracts = self.contracts().await?;
-        let is_whole = |receipt: &Option<ReceiptView>| {
-            let ours = |receipt: &ReceiptView| {
-                receipt.to.is_some_and(|to| to == contracts.registry || to == contracts.payout)
-            };
-            receipt.as_ref().is_some_and(|found| !(found.succeeded && found.events.is_empty() && ours(found)))
-        };
+        let shows_all =
+            |receipt: &Option<ReceiptView>| receipt.as_ref().is_some_and(|found| is_whole(found, &contracts));
         let ask = |endpoint: Arc<Endpoint>| async move { endpoint.receipt(&contracts, tx).await };
-        let search = self.pool.search(&self.pool.voices(), ask, is_whole).await;
+        let search = self.pool.search(&self.pool.voices(), ask, shows_all).await;
         let Some((_, Some(whole))) = search.found else {
             // One that says "none" is enough to go on: a missing receipt is evidence of nothing.
             return match search.error {

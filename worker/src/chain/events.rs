@@ -16,7 +16,13 @@ use super::bindings::contracts::IAffiliateRegistry::{self, IAffiliateRegistryEve
 use super::bindings::contracts::RegistrationOutcome;
 use super::decode::{self, Contracts};
 use super::endpoint::{At, Endpoint};
-use super::{ChainError, ChainEvent, ChainEventKind, agree, classify, questions};
+use super::{ChainError, ChainEvent, ChainEventKind, ReceiptView, agree, classify, questions};
+
+/// Whether a receipt shows what it must: a node that has lost its logs shows a success of ours that did nothing.
+pub fn is_whole(receipt: &ReceiptView, contracts: &Contracts) -> bool {
+    let is_ours = receipt.to.is_some_and(|to| to == contracts.registry || to == contracts.payout);
+    !(receipt.succeeded && receipt.events.is_empty() && is_ours)
+}
 
 /// Blocks of one `eth_getLogs`, to begin with, and of one question to two endpoints.
 pub(super) const FIRST_SPAN: u64 = 5_000;

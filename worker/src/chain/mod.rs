@@ -45,9 +45,12 @@ pub mod rules {
     pub use super::decode::{
         Contracts, call_revert, fails, payout_failed, registration, wants_fewer_items, wrong_referrer,
     };
+    pub use super::events::is_whole;
     pub use super::limits::Budget;
-    pub use super::reader::kinder;
-    pub use super::simulate::unexplained;
+    pub use super::reader::{kinder, may_end_a_job};
+    pub use super::simulate::{
+        BATCH_CALL_GAS, ITEMS_PER_CALL, batch_call, lone_call, of_all, registration_call, unexplained,
+    };
     pub use super::waves::{registration_keys, waves};
 }
 

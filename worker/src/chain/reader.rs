@@ -173,11 +173,10 @@ impl AlloyChain {
         *self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner) = Unconfirmed::default();
     }
 
-    /// What the verdict of one endpoint is worth that no other confirms. A refusal may end a job for good, and so may a
-    /// registration that is not there: both are put off while others may come back; all else mends itself.
+    /// What the verdict of one endpoint is worth that no other confirms. What may end a job is put off while others may come
+    /// back; all else mends itself.
     fn unconfirmed(&self, verdict: Verdict) -> Verdict {
-        let may_end_a_job = matches!(verdict, Verdict::Fails(_) | Verdict::NotRegistered);
-        if !may_end_a_job || self.pool.all().len() == 1 {
+        if !may_end_a_job(&verdict) || self.pool.all().len() == 1 {
             return verdict;
         }
         let mut unconfirmed = self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -187,6 +186,11 @@ impl AlloyChain {
         self.pool.note_lone();
         verdict
     }
+}
+
+/// Whether a job may end for good by this verdict: by a refusal, or for want of its registration.
+pub fn may_end_a_job(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Fails(_) | Verdict::NotRegistered)
 }
 
 /// Of two endpoints' verdicts on one item at one block, which should be the same: the one that does the job less harm. A

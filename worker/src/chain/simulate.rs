@@ -23,9 +23,9 @@ use super::waves::{registration_keys, waves};
 use super::{ChainError, Verdict};
 
 /// Items of one call: well below what any node lets one call burn.
-const ITEMS_PER_CALL: usize = 100;
+pub const ITEMS_PER_CALL: usize = 100;
 /// Gas of one simulated batch: the cap on a transaction, which nodes grant any call.
-const BATCH_CALL_GAS: u64 = 16_777_216;
+pub const BATCH_CALL_GAS: u64 = 16_777_216;
 /// Gas of one simulated lone payout; the signer's gas limit for a lone payout is not below it.
 pub const LONE_CALL_GAS: u64 = 400_000;
 /// Reasons asked for at a time.
@@ -69,16 +69,14 @@ impl Reader {
         at: Hash32,
         contracts: &Contracts,
     ) -> Result<Result<Vec<Verdict>, Revert>, ChainError> {
-        let payouts = items.iter().map(|item| batch_item(item)).collect();
-        let data = IAffiliatePayout::payAffiliateBatchCall { payouts }.abi_encode();
-        let asked = items.len();
+        let (data, asked) = (batch_call(items), items.len());
         let decode = move |returned: &Bytes| {
             let outcomes = IAffiliatePayout::payAffiliateBatchCall::abi_decode_returns(returned)
                 .map_err(|error| error.to_string())?;
             let known = |outcome: &PayoutOutcome| *outcome != PayoutOutcome::__Invalid;
             whole(outcomes, asked, known)
         };
-        let outcomes = match self.call_at(contracts.payout, data.into(), BATCH_CALL_GAS, at, decode).await? {
+        let outcomes = match self.call_at(contracts.payout, data, BATCH_CALL_GAS, at, decode).await? {
             Ok(outcomes) => outcomes,
             Err(revert) => return Ok(Err(revert)),
         };
@@ -208,20 +206,14 @@ impl Reader {
         at: Hash32,
         contracts: &Contracts,
     ) -> Result<Result<Vec<Verdict>, Revert>, ChainError> {
-        let referrals = items
-            .iter()
-            .map(|item| Referral { child: item.child.address(), referrer: item.referrer.address() })
-            .collect();
-        let data = IAffiliateRegistry::registerReferralBatchCall { referrals }.abi_encode();
-        let asked = items.len();
+        let (data, asked) = (registration_call(items), items.len());
         let decode = move |returned: &Bytes| {
             let outcomes = IAffiliateRegistry::registerReferralBatchCall::abi_decode_returns(returned)
                 .map_err(|error| error.to_string())?;
             let known = |outcome: &RegistrationOutcome| *outcome != RegistrationOutcome::__Invalid;
             whole(outcomes, asked, known)
         };
-        let outcomes = match self.call_at(contracts.registry, data.into(), BATCH_CALL_GAS, at, decode).await?
-        {
+        let outcomes = match self.call_at(contracts.registry, data, BATCH_CALL_GAS, at, decode).await? {
             Ok(outcomes) => outcomes,
             Err(revert) => return Ok(Err(revert)),
         };
@@ -260,7 +252,15 @@ pub fn unexplained(outcome: PayoutOutcome) -> Verdict {
     )
 }
 
-/// A whole call reverted. Where fewer items might pass, both halves are asked again; otherwise it holds for each item.
+/// A whole call of `items` reverted. The verdict on each of them; `None` where fewer items might pass, and both halves are to be
+/// asked again.
+pub fn of_all(items: usize, revert: &Revert, to: Address, contracts: &Contracts) -> Option<Verdict> {
+    let verdict = decode::call_revert(revert, to, contracts, None);
+    let of_all = matches!(verdict, Verdict::Gate { .. } | Verdict::OutOfTime);
+    let concerns_all = of_all && !decode::wants_fewer_items(revert);
+    (items == 1 || concerns_all).then_some(verdict)
+}
+
 fn split_or_settle(
     todo: &mut Vec<Vec<usize>>,
     part: Vec<usize>,
@@ -269,17 +269,31 @@ fn split_or_settle(
     to: Address,
     contracts: &Contracts,
 ) {
-    let verdict = decode::call_revert(revert, to, contracts, None);
-    let of_all = matches!(verdict, Verdict::Gate { .. } | Verdict::OutOfTime);
-    let concerns_all = of_all && !decode::wants_fewer_items(revert);
-    if part.len() > 1 && !concerns_all {
-        let (left, right) = part.split_at(part.len() / 2);
-        todo.push(right.to_vec());
-        todo.push(left.to_vec());
-    } else {
-        let same = vec![verdict; part.len()];
-        verdicts.put(&part, same);
+    match of_all(part.len(), revert, to, contracts) {
+        Some(verdict) => {
+            let same = vec![verdict; part.len()];
+            verdicts.put(&part, same);
+        }
+        None => {
+            let (left, right) = part.split_at(part.len() / 2);
+            todo.push(right.to_vec());
+            todo.push(left.to_vec());
+        }
     }
+}
+
+/// The call of a batch of payouts.
+pub fn batch_call(items: &[&Payout]) -> Bytes {
+    let payouts = items.iter().map(|item| batch_item(item)).collect();
+    IAffiliatePayout::payAffiliateBatchCall { payouts }.abi_encode().into()
+}
+
+/// The call of a batch of registrations.
+pub fn registration_call(items: &[&Register]) -> Bytes {
+    let referral =
+        |item: &&Register| Referral { child: item.child.address(), referrer: item.referrer.address() };
+    let referrals = items.iter().map(referral).collect();
+    IAffiliateRegistry::registerReferralBatchCall { referrals }.abi_encode().into()
 }
 
 fn batch_item(item: &Payout) -> Item {
@@ -293,7 +307,7 @@ fn batch_item(item: &Payout) -> Item {
 }
 
 /// The plain call of one payout.
-fn lone_call(item: &Payout) -> Bytes {
+pub fn lone_call(item: &Payout) -> Bytes {
     let Item { paymentId, child, referrer, usdcAmount, sgeAmount } = batch_item(item);
     if sgeAmount.is_zero() {
         IAffiliatePayout::payAffiliateUSDCCall { paymentId, child, referrer, usdcAmount }.abi_encode().into()

@@ -250,12 +250,9 @@ impl<'a> Council<'a> {
     /// The receipt of whoever has it whole, otherwise of whoever has one.
     fn receipt(&self, tx: Hash32) -> Answered<Option<ReceiptView>> {
         let contracts = self.chain.state().contracts;
-        let ours = |to| to == contracts.registry || to == contracts.payout;
-        let is_whole =
-            |found: &ReceiptView| !(found.succeeded && found.events.is_empty() && found.to.is_some_and(ours));
         let shown = self.all("eth_getTransactionReceipt", tx, |sight| Ok(sight.receipt(tx)))?;
         let shown: Vec<ReceiptView> = shown.into_iter().filter_map(|(_, receipt)| receipt).collect();
-        Ok(shown.iter().find(|found| is_whole(found)).or(shown.first()).cloned())
+        Ok(shown.iter().find(|found| rules::is_whole(found, &contracts)).or(shown.first()).cloned())
     }
 
     /// Verdicts of the first endpoint, and of a second about what the first does not call fine.
@@ -332,9 +329,8 @@ impl<'a> Council<'a> {
 
     /// What a verdict is worth that nobody else confirms: what may end a job is put off for a while.
     fn unconfirmed(&self, verdict: Verdict) -> Verdict {
-        let may_end_a_job = matches!(verdict, Verdict::Fails(_) | Verdict::NotRegistered);
         let counts = self.view.eyes.len() == 1 || self.view.lone_refusals_count;
-        if may_end_a_job && !counts { Verdict::OutOfTime } else { verdict }
+        if rules::may_end_a_job(&verdict) && !counts { Verdict::OutOfTime } else { verdict }
     }
 }
 

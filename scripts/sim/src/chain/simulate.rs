@@ -2,22 +2,14 @@
 //! block, and its own rules for what they mean.
 
 use alloy::primitives::{Address, Bytes};
-use alloy::sol_types::SolCall;
 use shared::job::{FailureClass, Payout, Register};
-use worker::chain::contracts::{
-    IAffiliatePayout as P, IAffiliateRegistry as R, Payout as Item, PayoutOutcome, Referral,
-    RegistrationOutcome,
-};
+use worker::chain::contracts::{PayoutOutcome, RegistrationOutcome};
 use worker::chain::rules::{self, Budget, Revert};
 use worker::chain::{LONE_CALL_GAS, Verdict};
 
 use super::block::{Block, Message, execute};
 use super::contracts::{Call, Halt, Returned};
 use super::sight::conditions;
-
-/// As the relayer has them.
-const ITEMS_PER_CALL: usize = 100;
-const BATCH_CALL_GAS: u64 = 16_777_216;
 
 /// Calls on top of one block, as if sent by the relayer.
 pub(super) struct Simulator<'a> {
@@ -50,9 +42,8 @@ impl Simulator<'_> {
     pub(super) fn payouts(&self, items: &[Payout]) -> Vec<Verdict> {
         let waves = rules::waves(items.iter().map(|item| vec![item.payment_id]));
         self.in_groups(items, waves, self.block.state.contracts.payout, |chosen| {
-            let payouts = chosen.iter().map(|item| batch_item(item)).collect();
-            let data = P::payAffiliateBatchCall { payouts }.abi_encode();
-            match self.run(self.block.state.contracts.payout, &data, BATCH_CALL_GAS)? {
+            let data = rules::batch_call(chosen);
+            match self.run(self.block.state.contracts.payout, &data, rules::BATCH_CALL_GAS)? {
                 Returned::Payouts(outcomes) => Ok(self.explain(chosen, &outcomes)),
                 _ => Ok(Vec::new()),
             }
@@ -63,12 +54,7 @@ impl Simulator<'_> {
         let waves = rules::waves(items.iter().map(rules::registration_keys));
         let registry = self.block.state.contracts.registry;
         self.in_groups(items, waves, registry, |chosen| {
-            let referral = |item: &&Register| Referral {
-                child: item.child.address(),
-                referrer: item.referrer.address(),
-            };
-            let data = R::registerReferralBatchCall { referrals: chosen.iter().map(referral).collect() };
-            match self.run(registry, &data.abi_encode(), BATCH_CALL_GAS)? {
+            match self.run(registry, &rules::registration_call(chosen), rules::BATCH_CALL_GAS)? {
                 Returned::Registrations(outcomes) => Ok(chosen
                     .iter()
                     .zip(outcomes)
@@ -101,20 +87,19 @@ impl Simulator<'_> {
     ) -> Vec<Verdict> {
         let mut verdicts = vec![Verdict::OutOfTime; items.len()];
         for wave in waves {
-            for chunk in wave.chunks(ITEMS_PER_CALL) {
+            for chunk in wave.chunks(rules::ITEMS_PER_CALL) {
                 let mut todo = vec![chunk];
                 while let Some(part) = todo.pop() {
                     let chosen: Vec<&I> = part.iter().map(|at| &items[*at]).collect();
                     let found = match ask(&chosen) {
                         Ok(found) => found,
                         Err(revert) => {
-                            let verdict = rules::call_revert(&revert, to, &self.block.state.contracts, None);
-                            let of_all = matches!(verdict, Verdict::Gate { .. } | Verdict::OutOfTime);
-                            if part.len() > 1 && (!of_all || rules::wants_fewer_items(&revert)) {
+                            let contracts = &self.block.state.contracts;
+                            let Some(verdict) = rules::of_all(part.len(), &revert, to, contracts) else {
                                 let (left, right) = part.split_at(part.len() / 2);
                                 todo.extend([right, left]);
                                 continue;
-                            }
+                            };
                             vec![verdict; part.len()]
                         }
                     };
@@ -153,32 +138,12 @@ impl Simulator<'_> {
 
     fn lone(&self, item: &Payout) -> Verdict {
         let contracts = self.block.state.contracts;
-        match self.run(contracts.payout, &lone_call(item), LONE_CALL_GAS) {
+        match self.run(contracts.payout, &rules::lone_call(item), LONE_CALL_GAS) {
             Ok(_) => Verdict::Fine,
             Err(revert) => {
                 let recipient = Some(item.referrer.address());
                 rules::call_revert(&revert, contracts.payout, &contracts, recipient)
             }
         }
-    }
-}
-
-fn batch_item(item: &Payout) -> Item {
-    Item {
-        paymentId: item.payment_id.hash(),
-        child: item.child.address(),
-        referrer: item.referrer.address(),
-        usdcAmount: item.commission.usdc.u256(),
-        sgeAmount: item.commission.sge.u256(),
-    }
-}
-
-/// The plain call of one payout.
-fn lone_call(item: &Payout) -> Vec<u8> {
-    let Item { paymentId, child, referrer, usdcAmount, sgeAmount } = batch_item(item);
-    if sgeAmount.is_zero() {
-        P::payAffiliateUSDCCall { paymentId, child, referrer, usdcAmount }.abi_encode()
-    } else {
-        P::payAffiliateHybridCall { paymentId, child, referrer, usdcAmount, sgeAmount }.abi_encode()
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use redis::Value;
-use shared::ids::{PaymentId, Wallet};
+use shared::ids::{BlockNumber, PaymentId, Wallet};
 use shared::job::{Job, Payload};
 use shared::job_state::JobState;
 use shared::money::{Sge, Usdc};
@@ -11,7 +11,7 @@ use shared::store::PaymentView;
 use worker::chain::ChainEventKind;
 
 use super::ghosts::{ask, key, text};
-use super::merchant::{Merchant, Sale};
+use super::merchant::{self, HYBRID, Merchant, Sale};
 use super::settings::{CONFIRMATIONS, SIGNER};
 use super::world::{State, World};
 
@@ -34,10 +34,18 @@ pub struct Sums {
     pub cancelled: u64,
 }
 
-/// Whether nothing is left to be done: every job ended, no nonce open, nothing to tell anybody.
+/// Whether nothing is left to be done: every job ended, no nonce open, and the leader knows the blocks that are final now.
 pub(super) fn is_quiet(world: &World) -> bool {
     let now = world.now();
     let state = &mut *world.state();
+    let known = ask(&mut state.redis, now, &["HMGET", &key("synced"), "final_block", "final_hash"]);
+    if let Value::Array(known) = known
+        && let Some(number) = text(&known[0]).and_then(|number| number.parse().ok())
+        && state.chain.block(BlockNumber::new(number)).map(|block| block.head.hash.to_string())
+            != text(&known[1])
+    {
+        return false;
+    }
     let count = |state: &mut State, command: &str, name: &str| {
         matches!(ask(&mut state.redis, now, &[command, &key(name)]), Value::Int(1..))
     };
@@ -73,22 +81,28 @@ pub(super) fn unfinished(world: &World) -> Vec<String> {
     found
 }
 
-/// Compares every record with the chain. Returns the sums; what is wrong goes to the violations.
-pub(super) async fn settle_up(world: &World, merchant: &Merchant) -> Sums {
+/// Compares every record with the chain. Returns the sums, and what is wrong.
+pub(super) async fn settle_up(world: &World, merchant: &Merchant) -> (Sums, Vec<String>) {
     let mut wrong = Vec::new();
     let (paid, head) = payments(world, &mut wrong);
     let (book_users, sales) = {
         let book = merchant.book();
         (book.users.clone(), book.sales.clone())
     };
-    let (blocklisted, memory_was_lost) = {
+    let rules = {
         let state = world.state();
-        (state.blocklisted.clone(), state.memory_was_lost)
+        Rules {
+            head,
+            blocklisted: state.blocklisted.clone(),
+            memory_was_lost: state.memory_was_lost,
+            may_differ: state.may_differ(),
+            told: state.ghosts.told.clone(),
+        }
     };
+    let memory_was_lost = rules.memory_was_lost;
     let mut sums = Sums { jobs: (book_users.len() + sales.len()) as u64, ..Sums::default() };
-    let rules = Rules { head, blocklisted, memory_was_lost };
     for sale in &sales {
-        let id = PaymentId::derive("shop", sale.external.as_str());
+        let id = id_of(sale);
         let on_chain = paid.get(&id);
         let Ok(Some(record)) = merchant.store.payment(id).await else {
             wrong.push(format!("{}: accepted, and not recorded", sale.external));
@@ -98,7 +112,12 @@ pub(super) async fn settle_up(world: &World, merchant: &Merchant) -> Sums {
             Some(job) => merchant.store.job(job).await.ok().flatten(),
             None => None,
         };
-        rules.check_sale(sale, &record, job.as_ref(), on_chain, &mut sums, &mut wrong);
+        let referrer = book_users[sale.user].referrer;
+        rules.check_sale(sale, referrer, &record, job.as_ref(), on_chain, &mut sums, &mut wrong);
+    }
+    let known: BTreeSet<PaymentId> = sales.iter().map(id_of).collect();
+    for (payment, paid) in paid.iter().filter(|(payment, _)| !known.contains(payment)) {
+        wrong.push(format!("{payment} is paid, and nobody asked for it: {paid:?}"));
     }
     for user in &book_users {
         let Some(job) = user.job else { continue };
@@ -114,9 +133,12 @@ pub(super) async fn settle_up(world: &World, merchant: &Merchant) -> Sums {
             }
         }
     }
+    if !memory_was_lost {
+        check_count(world, sums.jobs, &mut wrong);
+    }
     check_nonces(world, &mut wrong);
-    world.state().ghosts.violations.extend(wrong);
-    sums
+    wrong.extend(world.state().ghosts.untold.as_ref().map(|what| format!("nobody froze: {what}")));
+    (sums, wrong)
 }
 
 /// What a sale's end is judged by.
@@ -124,67 +146,126 @@ struct Rules {
     head: u64,
     blocklisted: BTreeSet<Wallet>,
     memory_was_lost: bool,
+    /// Something that was answered for, or final, is so no more: Redis forgot it, or a reorganisation deeper than
+    /// `CONFIRMATIONS` changed it.
+    may_differ: bool,
+    /// What people were told that chain and Redis disagree on.
+    told: Vec<String>,
 }
 
 impl Rules {
+    /// After a Redis that forgot, and after a deep reorganisation, a record may say something else than the chain, but only
+    /// where the leader told people so.
+    fn is_excused(&self, sale: &Sale, job: Option<&Job>) -> bool {
+        let payment = id_of(sale).to_string();
+        let job = job.map(|job| job.id.to_string());
+        let is_about = |told: &String| {
+            told.contains(&payment) || job.as_ref().is_some_and(|job| told.contains(job.as_str()))
+        };
+        self.may_differ && self.told.iter().any(is_about)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "what is compared, and where to")]
     fn check_sale(
         &self,
         sale: &Sale,
+        referrer: Wallet,
         record: &PaymentView,
         job: Option<&Job>,
         on_chain: Option<&Paid>,
         sums: &mut Sums,
         wrong: &mut Vec<String>,
     ) {
-        let memory_was_lost = self.memory_was_lost;
-        if sale.is_cancelled && on_chain.is_some() && !memory_was_lost {
-            wrong.push(format!("{}: it was answered as cancelled, and is paid", sale.external));
+        let name = &sale.external;
+        let excused = self.is_excused(sale, job);
+        if sale.is_cancelled && on_chain.is_some() && !self.may_differ {
+            wrong.push(format!("{name}: it was answered as cancelled, and is paid"));
         }
-        match (job.map(|job| &job.state), on_chain) {
-            (Some(JobState::Done { .. }), Some(paid)) => {
+        wrong.extend(on_chain.and_then(|paid| self.check_paid(sale, referrer, record, paid, excused)));
+        let state = job.map(|job| &job.state);
+        match (state, record.decision.as_deref(), on_chain) {
+            (Some(JobState::Done { .. }), _, Some(_)) | (None, Some("paid_on_chain"), Some(_)) => {
                 sums.paid += 1;
-                self.check_paid(sale, record, paid, wrong);
             }
-            (Some(JobState::Failed), None) => {
+            (Some(JobState::Failed), _, None) => {
                 sums.failed += 1;
-                if !record.referrer.is_some_and(|referrer| self.blocklisted.contains(&referrer)) {
+                if !self.blocklisted.contains(&referrer) {
                     let why = job.and_then(|job| job.last_failure.as_ref());
-                    wrong.push(format!("{}: failed for no good reason: {why:?}", sale.external));
+                    wrong.push(format!("{name}: failed for no good reason: {why:?}"));
                 }
             }
-            (Some(JobState::Cancelled), None) => sums.cancelled += 1,
-            // Cancelled in a Redis that did not know any more that its transaction was on the way. The leader has told the
-            // operator, and signed nothing new until he had looked.
-            (Some(JobState::Cancelled), Some(_)) if memory_was_lost => sums.cancelled += 1,
-            // Decided without a job: refunded before, or known from the chain.
-            (None, on_chain) => match (record.decision.as_deref(), on_chain) {
-                (Some("paid_on_chain"), Some(_)) => sums.paid += 1,
-                (Some("refunded"), None) => sums.cancelled += 1,
-                // Refunded in a Redis that had forgotten the payment: the leader tells that it is paid all the same.
-                (Some("refunded"), Some(_)) if memory_was_lost => sums.paid += 1,
-                // Reported while Redis had forgotten the registration.
-                (Some("unknown_wallet"), None) if memory_was_lost => sums.cancelled += 1,
-                (decision, on_chain) => wrong.push(format!(
-                    "{}: decided as {decision:?} without a job, on the chain {on_chain:?}",
-                    sale.external
-                )),
-            },
-            (Some(state), on_chain) => {
-                wrong.push(format!("{}: recorded as {state:?}, on the chain {on_chain:?}", sale.external));
+            (Some(JobState::Cancelled), ..) | (None, Some("refunded"), _) => {
+                sums.cancelled += 1;
+                if !sale.was_to_be_cancelled {
+                    wrong.push(format!("{name}: cancelled, and nobody asked for that"));
+                }
+                // In a Redis that did not know any more that it was paid, or about to be.
+                if on_chain.is_some() && !excused {
+                    wrong.push(format!("{name}: recorded as cancelled, on the chain {on_chain:?}"));
+                }
             }
+            // Reported while Redis had forgotten the registration: no money is on either side.
+            (None, Some("unknown_wallet"), None) if self.memory_was_lost => sums.cancelled += 1,
+            (state, decision, on_chain) => wrong.push(format!(
+                "{name}: recorded as {state:?}, decided as {decision:?}, on the chain {on_chain:?}"
+            )),
         }
     }
 
-    fn check_paid(&self, sale: &Sale, record: &PaymentView, paid: &Paid, wrong: &mut Vec<String>) {
-        let head = self.head;
+    /// What is wrong with a payment as the chain shows it: with its depth, with whom it went to, with its amounts.
+    fn check_paid(
+        &self,
+        sale: &Sale,
+        referrer: Wallet,
+        record: &PaymentView,
+        paid: &Paid,
+        excused: bool,
+    ) -> Option<String> {
+        let (name, head) = (&sale.external, self.head);
         if head.saturating_sub(paid.block) < CONFIRMATIONS {
-            wrong.push(format!("G6: {} is done at block {}, the head is {head}", sale.external, paid.block));
+            return Some(format!("G6: {name} has ended at block {}, the head is {head}", paid.block));
+        }
+        let (in_usdc, in_both) = due(sale.amount);
+        let is_due = if referrer == merchant::referrer(HYBRID) { in_both } else { in_usdc };
+        let amounts = (paid.usdc, paid.sge);
+        // A Redis that was emptied does not know any more who is paid in both tokens.
+        let may_be = amounts == is_due || (self.memory_was_lost && amounts == in_usdc);
+        if paid.referrer != referrer || !may_be {
+            return Some(format!("{name}: paid {paid:?}, and {is_due:?} was due to {referrer}"));
         }
         let recorded = (record.commission.usdc, record.commission.sge, record.referrer);
-        // A Redis that was emptied does not know any more who is paid in both tokens: the leader tells of the difference.
-        if (paid.usdc, paid.sge, Some(paid.referrer)) != recorded && !self.memory_was_lost {
-            wrong.push(format!("{}: paid {paid:?}, recorded {:?}", sale.external, record.commission));
+        if recorded != (paid.usdc, paid.sge, Some(paid.referrer)) && !excused {
+            return Some(format!("{name}: paid {paid:?}, recorded {:?}", record.commission));
         }
+        None
+    }
+}
+
+fn id_of(sale: &Sale) -> PaymentId {
+    PaymentId::derive("shop", sale.external.as_str())
+}
+
+/// What the programme promises for a sale, in USDC alone and in both: a tenth, half of which is paid in SGE, two for one. SGE
+/// has twelve more decimals.
+fn due(amount: Usdc) -> ((Usdc, Sge), (Usdc, Sge)) {
+    let whole = amount.base_units() / 10;
+    let part = whole / 2;
+    let sge = Sge::from_base_units(part * 2 * 1_000_000_000_000);
+    ((Usdc::from_base_units(whole), Sge::ZERO), (Usdc::from_base_units(whole - part), sge))
+}
+
+/// There are not more jobs than were accepted.
+fn check_count(world: &World, accepted: u64, wrong: &mut Vec<String>) {
+    let now = world.now();
+    let state = &mut *world.state();
+    let states = ["pending", "processing", "retrying", "done", "failed", "cancelled"];
+    let count = |name: &&str| match ask(&mut state.redis, now, &["ZCARD", &key(&format!("by:{name}"))]) {
+        Value::Int(count) => u64::try_from(count).unwrap_or(0),
+        _ => 0,
+    };
+    let jobs: u64 = states.iter().map(count).sum();
+    if jobs > accepted {
+        wrong.push(format!("G1: {jobs} jobs for {accepted} registrations and payments"));
     }
 }
 

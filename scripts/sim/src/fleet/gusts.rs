@@ -21,16 +21,14 @@ use crate::chain::{
 use crate::redis::SimRedis;
 
 const GWEI: u128 = 1_000_000_000;
-/// Between two memories of Redis that a rollback may bring back.
-const MEMORY: Duration = Duration::from_millis(250);
+/// How long a gust waits for what it would take away.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// What gusts act on.
 #[derive(Clone)]
 pub(super) struct Stage {
     pub(super) world: Arc<World>,
     pub(super) relayers: Arc<Mutex<Vec<Relayer>>>,
-    /// Redis as it was, every [`MEMORY`], the newest last.
-    pub(super) past: Arc<Mutex<Vec<SimRedis>>>,
 }
 
 impl Stage {
@@ -38,17 +36,8 @@ impl Stage {
     pub(super) async fn mine(self) {
         loop {
             sleep(BLOCK).await;
-            let now = self.world.now() / 1000;
+            let now = self.world.chain_seconds();
             self.world.state().chain.mine(now, usize::MAX);
-        }
-    }
-
-    /// Remembers Redis until dropped.
-    pub(super) async fn remember(self) {
-        loop {
-            let redis = self.world.state().redis.clone();
-            self.past.lock().unwrap_or_else(PoisonError::into_inner).push(redis);
-            sleep(MEMORY).await;
         }
     }
 
@@ -58,8 +47,21 @@ impl Stage {
 
     /// Lets it go wrong, and right again where it lasts.
     pub(super) async fn blow(self, at: Duration, gust: Gust) {
-        sleep(at).await;
-        self.world.state().faults += 1;
+        let old = match gust {
+            Gust::Rollback { by } => {
+                sleep(at.saturating_sub(by)).await;
+                let redis = self.world.state().redis.clone();
+                sleep(by.min(at)).await;
+                Some(redis)
+            }
+            _ => {
+                sleep(at).await;
+                None
+            }
+        };
+        if gust.is_sure() {
+            self.world.state().note(gust.name());
+        }
         match gust {
             Gust::Kill { who } => self.world.state().ways[who].killed.notify_one(),
             Gust::Freeze { who, lasts, suspended } => {
@@ -72,6 +74,11 @@ impl Stage {
                 sleep(lasts).await;
                 self.world.state().ways[who].redis_cut = false;
             }
+            Gust::CutChain { who, lasts } => {
+                self.world.state().ways[who].chain_cut = true;
+                sleep(lasts).await;
+                self.world.state().ways[who].chain_cut = false;
+            }
             Gust::BadView { who, lasts, kind } => {
                 self.world.state().ways[who].view = bad_view(kind);
                 sleep(lasts).await;
@@ -83,25 +90,14 @@ impl Stage {
                 self.world.restart_redis(None);
                 self.world.state().redis_down = false;
             }
-            Gust::Rollback { by } => self.roll_back(by).await,
-            Gust::Emptied => self.lose(SimRedis::default()).await,
+            Gust::Rollback { .. } | Gust::Emptied => self.lose(old.unwrap_or_default()).await,
             Gust::Full { lasts } => {
                 self.world.state().redis.set_full(true);
                 sleep(lasts).await;
                 self.world.state().redis.set_full(false);
             }
+            Gust::Clock { millis } => self.world.shift_clock(millis),
             other => self.blow_on_chain(other).await,
-        }
-    }
-
-    async fn roll_back(&self, by: Duration) {
-        let steps = usize::try_from(by.as_millis() / MEMORY.as_millis()).unwrap_or(0);
-        let old = {
-            let past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
-            past.get(past.len().saturating_sub(1 + steps)).cloned()
-        };
-        if let Some(old) = old {
-            self.lose(old).await;
         }
     }
 
@@ -121,16 +117,22 @@ impl Stage {
         self.world.state().redis_down = false;
     }
 
+    /// Tries again for a while, until it finds something to take away.
+    async fn once_there_is(&self, gust: Gust, take: impl Fn(&World) -> bool) {
+        let deadline = self.world.elapsed() + PATIENCE;
+        while self.world.elapsed() < deadline {
+            if take(&self.world) {
+                return self.world.state().note(gust.name());
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     async fn blow_on_chain(&self, gust: Gust) {
         match gust {
             Gust::Reorg { depth, txs_are_lost } => self.reorganise(depth, txs_are_lost),
-            Gust::Evict => {
-                let chain = &mut self.world.state().chain;
-                let waiting: Vec<_> = chain.pool().waiting().map(|tx| tx.hash).collect();
-                for hash in waiting {
-                    chain.drop_tx(hash);
-                }
-            }
+            Gust::Evict => self.once_there_is(gust, evict).await,
+            Gust::Hand => self.once_there_is(gust, World::take_entry).await,
             Gust::BaseFee { lasts } => {
                 self.world.state().chain.set_base_fee(900 * GWEI);
                 sleep(lasts).await;
@@ -167,7 +169,13 @@ impl Stage {
                 self.world.state().blocklisted.insert(referrer(n));
                 self.world.state().chain.act(Action::SetBlocklisted { account, blocked: true });
             }
-            Gust::Stranger => self.send_as_a_stranger().await,
+            Gust::Stranger => {
+                let Some(raw) = self.strange_transaction().await else { return };
+                let mut state = self.world.state();
+                if state.chain.send(&raw) == SendOutcome::Accepted {
+                    state.note(gust.name());
+                }
+            }
             _ => {}
         }
     }
@@ -193,16 +201,20 @@ impl Stage {
 
     /// Another branch of the same length, and one more.
     fn reorganise(&self, depth: u64, txs_are_lost: bool) {
-        let now = self.world.now() / 1000;
-        let chain = &mut self.world.state().chain;
-        chain.reorg(depth, if txs_are_lost { Fate::Lose } else { Fate::Return });
+        let now = self.world.chain_seconds();
+        let redis_now = self.world.now();
+        let mut state = self.world.state();
+        let state = &mut *state;
+        let head = state.chain.head().number.get();
+        state.ghosts.before_reorg(&mut state.redis, redis_now, head, depth);
+        state.chain.reorg(depth, if txs_are_lost { Fate::Lose } else { Fate::Return });
         for _ in 0..=depth {
-            chain.mine(now, if txs_are_lost { 0 } else { usize::MAX });
+            state.chain.mine(now, if txs_are_lost { 0 } else { usize::MAX });
         }
     }
 
     /// A transfer to itself at the account's next nonce, by somebody who has the key.
-    async fn send_as_a_stranger(&self) {
+    async fn strange_transaction(&self) -> Option<Bytes> {
         let nonce = self.world.state().chain.nonce(SIGNER);
         let tx = TxEip1559 {
             chain_id: CHAIN_ID,
@@ -213,9 +225,33 @@ impl Stage {
             to: TxKind::Call(SIGNER),
             ..TxEip1559::default()
         };
-        let Ok(signature) = CheapKey(SIGNER).sign_transaction(&tx).await else { return };
-        let raw: Bytes = tx.into_signed(signature).encoded_2718().into();
-        self.world.state().chain.send(&raw);
+        let signature = CheapKey(SIGNER).sign_transaction(&tx).await.ok()?;
+        Some(tx.into_signed(signature).encoded_2718().into())
+    }
+}
+
+/// Nobody holds any more what waits for a block. Whether anything did.
+fn evict(world: &World) -> bool {
+    let chain = &mut world.state().chain;
+    let waiting: Vec<_> = chain.pool().waiting().map(|tx| tx.hash).collect();
+    waiting.iter().filter(|hash| chain.drop_tx(**hash)).count() > 0
+}
+
+/// What [`bad_view`] of this kind is counted as.
+pub(super) fn view_name(kind: u8) -> &'static str {
+    match kind % 18 {
+        0 => "endpoint behind",
+        1 => "stale nonce",
+        2 => "nonce ahead",
+        3 | 4 => "endpoint without receipts or logs",
+        5 | 6 => "endpoint with false records",
+        7 | 8 => "endpoint with false simulations",
+        9..=11 => "endpoint away",
+        12 => "endpoint that takes no transaction",
+        13 | 14 => "endpoint with another pool",
+        15 => "endpoint on an abandoned branch",
+        16 => "all endpoints away",
+        _ => "all pools full",
     }
 }
 

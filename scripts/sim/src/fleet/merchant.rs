@@ -9,7 +9,8 @@ use rand::rngs::StdRng;
 use shared::ids::{ExternalId, JobId, Source, Wallet};
 use shared::money::Usdc;
 use shared::store::{
-    Accepted, Cancelled, Intake, Payment, Refund, RefundOutcome, Refunded, Registered, Registration, Store,
+    Accepted, Cancelled, Intake, Payment, Refund, RefundOutcome, Refunded, Registered, Registration, Retried,
+    Store,
 };
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -30,9 +31,35 @@ macro_rules! until_answered {
 
 const AGAIN: Duration = Duration::from_millis(400);
 
+/// How often merchant and operator asked for something that crosses a payment's way, and how often that was granted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Deliveries of what had been delivered before.
+    pub repeated: u64,
+    pub refunds: u64,
+    pub refunds_cancelled: u64,
+    pub deletions: u64,
+    pub deletions_granted: u64,
+    pub retries: u64,
+    pub retries_granted: u64,
+}
+
+impl Asked {
+    pub fn add(&mut self, other: &Self) {
+        self.repeated += other.repeated;
+        self.refunds += other.refunds;
+        self.refunds_cancelled += other.refunds_cancelled;
+        self.deletions += other.deletions;
+        self.deletions_granted += other.deletions_granted;
+        self.retries += other.retries;
+        self.retries_granted += other.retries_granted;
+    }
+}
+
 /// What the merchant did and was told.
 #[derive(Debug, Default)]
 pub(super) struct Book {
+    pub(super) asked: Asked,
     pub(super) users: Vec<User>,
     pub(super) sales: Vec<Sale>,
 }
@@ -55,6 +82,8 @@ pub(super) struct Sale {
     repeats: u32,
     refund: Option<(Duration, Usdc)>,
     pub(super) job: Option<JobId>,
+    /// Somebody asked for the whole of it back, or deleted its job, whatever was answered.
+    pub(super) was_to_be_cancelled: bool,
     /// Somebody was told that it is cancelled.
     pub(super) is_cancelled: bool,
 }
@@ -65,6 +94,9 @@ pub(super) struct Merchant {
     pub(super) store: Store,
     pub(super) book: Arc<Mutex<Book>>,
 }
+
+/// The referrer who is paid in both tokens.
+pub(super) const HYBRID: usize = 1;
 
 /// The wallet of referrer `n`.
 pub(super) fn referrer(n: usize) -> Wallet {
@@ -104,11 +136,12 @@ impl Merchant {
                         .random_bool(0.2)
                         .then(|| (Duration::from_millis(dice.random_range(0..10_000)), part)),
                     job: None,
+                    was_to_be_cancelled: false,
                     is_cancelled: false,
                 }
             })
             .collect();
-        Self { store, book: Arc::new(Mutex::new(Book { users, sales })) }
+        Self { store, book: Arc::new(Mutex::new(Book { users, sales, ..Book::default() })) }
     }
 
     pub(super) fn book(&self) -> MutexGuard<'_, Book> {
@@ -169,6 +202,7 @@ impl Merchant {
             amount: sale.amount,
             currency: "USDC".to_owned(),
         };
+        self.book().asked.repeated += u64::from(delivery > 0);
         let rules = rules();
         let accepted = until_answered!(self.store.accept_payment(&payment, &rules, HOLD_MS));
         if let Accepted::Decided { job: Some(job), .. } = accepted {
@@ -185,9 +219,16 @@ impl Merchant {
             amount,
             currency: "USDC".to_owned(),
         };
+        {
+            let mut book = self.book();
+            book.asked.refunds += 1;
+            book.sales[n].was_to_be_cancelled |= amount == sale.amount;
+        }
         let refunded = until_answered!(self.store.refund(&refund));
         if let Refunded::Applied { outcome: RefundOutcome::Cancelled, .. } = refunded {
-            self.book().sales[n].is_cancelled = true;
+            let mut book = self.book();
+            book.sales[n].is_cancelled = true;
+            book.asked.refunds_cancelled += 1;
         }
     }
 
@@ -202,12 +243,22 @@ impl Merchant {
             };
             let Some(job) = job else { continue };
             if dice.random_bool(0.5) {
+                {
+                    let mut book = self.book();
+                    book.asked.deletions += 1;
+                    book.sales[n].was_to_be_cancelled = true;
+                }
                 let cancelled = self.store.cancel(job, "operator", "simulated").await;
                 if let Ok(Cancelled::Cancelled { .. }) = cancelled {
-                    self.book().sales[n].is_cancelled = true;
+                    let mut book = self.book();
+                    book.sales[n].is_cancelled = true;
+                    book.asked.deletions_granted += 1;
                 }
             } else {
-                let _ = self.store.retry(job, "operator", "simulated").await;
+                self.book().asked.retries += 1;
+                if let Ok(Retried::Queued) = self.store.retry(job, "operator", "simulated").await {
+                    self.book().asked.retries_granted += 1;
+                }
             }
         }
     }

@@ -30,6 +30,24 @@ pub(super) struct Node {
     pub(super) is_mortal: bool,
 }
 
+/// What is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Errand {
+    /// A command that Redis answers at once.
+    Command,
+    /// A blocking read.
+    Wait,
+    Question,
+    /// Signed bytes.
+    Broadcast,
+}
+
+impl Errand {
+    fn is_to_the_chain(self) -> bool {
+        matches!(self, Self::Question | Self::Broadcast)
+    }
+}
+
 /// What becomes of one command or question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
@@ -38,6 +56,8 @@ enum Fate {
     Undelivered,
     /// It was executed, and its answer lost.
     Unanswered,
+    /// It was executed, and once more.
+    Twice,
     /// The process dies before it sends it, ...
     DeadBefore,
     /// ... or before it hears the answer.
@@ -46,26 +66,31 @@ enum Fate {
 
 impl Node {
     /// Draws what happens, and waits as long as the way takes.
-    async fn travel(&self, is_chain: bool) -> Fate {
+    async fn travel(&self, errand: Errand) -> Fate {
         let (fate, late) = {
             let mut state = self.world.state();
             let rates = state.rates;
-            let lost = if is_chain { rates.chain_lost } else { rates.redis_lost };
-            let fate = if state.strikes(rates.crash) {
-                if !self.is_mortal {
-                    Fate::Unanswered
-                } else if state.dice.random_bool(0.5) {
-                    Fate::DeadBefore
-                } else {
-                    Fate::DeadAfter
+            let lost = if errand.is_to_the_chain() { rates.chain_lost } else { rates.redis_lost };
+            // What dies with a process that holds nothing is a reply.
+            let (crash, is_mortal) = (if self.is_mortal { "crash" } else { "lost reply" }, self.is_mortal);
+            let can_be_twice = matches!(errand, Errand::Command | Errand::Broadcast);
+            let fate = if state.strikes(rates.crash, crash) {
+                match is_mortal {
+                    false => Fate::Unanswered,
+                    true if state.dice.random_bool(0.5) => Fate::DeadBefore,
+                    true => Fate::DeadAfter,
                 }
-            } else if state.strikes(lost) {
-                if state.dice.random_bool(0.7) { Fate::Unanswered } else { Fate::Undelivered }
+            } else if state.strikes(lost * 0.7, "lost reply") {
+                Fate::Unanswered
+            } else if state.strikes(lost * 0.3, "lost request") {
+                Fate::Undelivered
+            } else if can_be_twice && state.strikes(rates.twice, "duplicate") {
+                Fate::Twice
             } else {
                 Fate::Answered
             };
             let late = match () {
-                () if state.strikes(rates.late) => state.dice.random_range(50..1_500),
+                () if state.strikes(rates.late, "delay") => state.dice.random_range(50..1_500),
                 () if state.dice.random_bool(0.05) => state.dice.random_range(1..20),
                 () => 0,
             };
@@ -87,7 +112,9 @@ impl Node {
     }
 
     async fn redis(&self, command: Vec<Vec<u8>>) -> RedisResult<Value> {
-        let fate = self.travel(false).await;
+        let patience = patience(&command);
+        let errand = if patience.is_some() { Errand::Wait } else { Errand::Command };
+        let fate = self.travel(errand).await;
         let cut = {
             let state = self.world.state();
             state.redis_down || state.ways[self.who].redis_cut
@@ -96,7 +123,10 @@ impl Node {
             sleep(Duration::from_millis(100)).await;
             return Err(broken());
         }
-        let reply = match patience(&command) {
+        if fate == Fate::Twice {
+            let _ = self.world.execute(&command);
+        }
+        let reply = match patience {
             Some(patience) => self.wait(&command, patience).await,
             None => self.world.execute(&command),
         };
@@ -113,11 +143,12 @@ impl Node {
         }
     }
 
-    /// A blocking read: asked again whenever something was written.
+    /// A blocking read: asked again whenever there is another entry.
     async fn wait(&self, command: &[Vec<u8>], patience: Duration) -> RedisResult<Value> {
         let deadline = Instant::now() + patience;
+        let bell = self.world.bell(stream_of(command));
         loop {
-            let written = self.world.written.notified();
+            let written = bell.notified();
             let reply = self.world.execute(command)?;
             if reply != Value::Nil || timeout_at(deadline, written).await.is_err() {
                 return Ok(reply);
@@ -126,8 +157,10 @@ impl Node {
     }
 
     async fn chain(&self, question: Question) -> Result<Answer, ChainError> {
-        let fate = self.travel(true).await;
-        if fate == Fate::Undelivered {
+        let is_broadcast = matches!(question, Question::Broadcast(_));
+        let fate = self.travel(if is_broadcast { Errand::Broadcast } else { Errand::Question }).await;
+        let cut = self.world.state().ways[self.who].chain_cut;
+        if cut || fate == Fate::Undelivered {
             sleep(CHAIN_PATIENCE).await;
             return Err(silent());
         }
@@ -137,7 +170,9 @@ impl Node {
             let view = &state.ways[self.who].view;
             if let Question::Broadcast(raw) = &question {
                 state.ghosts.sent(&mut state.redis, self.world.now(), raw);
-                state.chain.broadcast(view, raw).map(Answer::Broadcast)
+                let first = state.chain.broadcast(view, raw);
+                let again = (fate == Fate::Twice).then(|| state.chain.broadcast(view, raw));
+                again.unwrap_or(first).map(Answer::Broadcast)
             } else {
                 state.chain.ask(view, &question)
             }
@@ -173,6 +208,12 @@ fn patience(command: &[Vec<u8>]) -> Option<Duration> {
     let at = command.iter().position(|word| word == b"BLOCK")?;
     let millis = std::str::from_utf8(command.get(at + 1)?).ok()?.parse().ok()?;
     Some(Duration::from_millis(millis))
+}
+
+/// The stream that a blocking read waits for.
+fn stream_of(command: &[Vec<u8>]) -> &[u8] {
+    let at = command.iter().position(|word| word == b"STREAMS");
+    at.and_then(|at| command.get(at + 1)).map_or(&[], Vec::as_slice)
 }
 
 fn broken() -> RedisError {

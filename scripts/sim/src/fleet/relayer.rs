@@ -83,7 +83,9 @@ async fn live(fleet: Fleet, who: usize, switch: Arc<Switch>, clock: Arc<AtomicI6
         let graceful = {
             let mut state = fleet.world.state();
             let often = state.rates.stop;
-            state.strikes(often).then(|| Duration::from_millis(state.dice.random_range(500..20_000)))
+            state
+                .strikes(often, "graceful stop")
+                .then(|| Duration::from_millis(state.dice.random_range(500..20_000)))
         };
         match graceful {
             None => killed.notified().await,

@@ -11,6 +11,7 @@ use shared::ids::{JobId, PaymentId};
 use super::effect::{Asked, Effect, hash_of, text};
 use super::settings::SIGNER;
 use crate::fenced::fence_at;
+use crate::patch::Patch;
 use crate::redis::SimRedis;
 
 /// What one thread keeps of commands that were executed.
@@ -55,15 +56,6 @@ pub(super) struct Server {
     /// What nobody decides on.
     forgotten: Vec<Vec<u8>>,
     payments: Vec<PaymentId>,
-}
-
-/// A change of one script, or of what all have in front.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Patch {
-    /// The script; `None`: all of them.
-    pub(super) script: Option<&'static str>,
-    pub(super) from: &'static str,
-    pub(super) to: &'static str,
 }
 
 thread_local! {

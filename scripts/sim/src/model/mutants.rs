@@ -5,10 +5,10 @@ use shared::tx::Inclusion;
 use worker::chain::{ChainError, ReceiptView};
 
 use super::check::{Checked, Finding};
-use super::db::Patch;
 use super::ghosts::Promise;
 use super::world::State;
 use crate::chain::{Answer, Question};
+use crate::patch::Patch;
 
 /// A defect that no text of a script is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

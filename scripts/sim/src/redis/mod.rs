@@ -86,6 +86,11 @@ impl SimRedis {
         self.is_full = full;
     }
 
+    /// The id of the last entry that a stream ever had; `None` where there is no such stream. For who drives blocking reads.
+    pub fn stream_end(&self, key: &[u8]) -> Option<(u64, u64)> {
+        stream::end(&self.keyspace, key)
+    }
+
     /// In which order members of sets come that Redis gives in an arbitrary one: these first, in this order, then the
     /// others, sorted. For who wants to shuffle them, or to follow a real server.
     pub fn prefer(&mut self, members: impl IntoIterator<Item = Vec<u8>>) {

@@ -6,10 +6,37 @@ mod encode;
 mod prelude;
 mod vm;
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::SimRedis;
 use super::reply::{Failure, Outcome, Reply, integer, is};
+
+/// A script's hash and text.
+type Script = (String, Arc<[u8]>);
+
+thread_local! {
+    /// Every script that was loaded on this thread and compiles, by its length: each simulated server is given the same ones,
+    /// and to hash one takes longer than to run it.
+    static SEEN: RefCell<HashMap<usize, Vec<Script>>> = RefCell::default();
+}
+
+/// The script, compiled, with its hash.
+fn seen(code: &[u8]) -> Result<Script, Failure> {
+    let is_it = |(_, known): &&Script| **known == *code;
+    let known = SEEN.with_borrow(|seen| seen.get(&code.len())?.iter().find(is_it).cloned());
+    if let Some(known) = known {
+        return Ok(known);
+    }
+    let text =
+        std::str::from_utf8(code).map_err(|_| Failure::not_simulated(b"a script that is not UTF-8"))?;
+    let sha = ::redis::Script::new(text).get_hash().to_owned();
+    vm::compile(&sha, code)?;
+    let script: Script = (sha, code.into());
+    SEEN.with_borrow_mut(|seen| seen.entry(code.len()).or_default().push(script.clone()));
+    Ok(script)
+}
 
 pub(super) fn evalsha(redis: &mut SimRedis, now: u64, args: &[&[u8]]) -> Outcome {
     let sha = String::from_utf8_lossy(args[0]).to_lowercase();
@@ -27,13 +54,10 @@ pub(super) fn evalsha(redis: &mut SimRedis, now: u64, args: &[&[u8]]) -> Outcome
 pub(super) fn script(redis: &mut SimRedis, _now: u64, args: &[&[u8]]) -> Outcome {
     match args {
         [what, code] if is(what, "LOAD") => {
-            let text = std::str::from_utf8(code)
-                .map_err(|_| Failure::not_simulated(b"a script that is not UTF-8"))?;
-            let sha = ::redis::Script::new(text).get_hash().to_owned();
-            vm::compile(&sha, code)?;
+            let (sha, code) = seen(code)?;
             let reply = Reply::text(&sha);
             if !redis.scripts.contains_key(&sha) {
-                Arc::make_mut(&mut redis.scripts).insert(sha, (*code).into());
+                Arc::make_mut(&mut redis.scripts).insert(sha, code);
             }
             Ok(reply)
         }

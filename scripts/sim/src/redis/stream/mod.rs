@@ -15,7 +15,7 @@ use std::hash::{Hash, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::keyspace::{Bytes, hash_of};
+use super::keyspace::{Bytes, Keyspace, hash_of};
 use super::reply::{Failure, Reply, integer};
 
 /// A stream id: milliseconds and a number among those of the millisecond.
@@ -57,6 +57,12 @@ impl Id {
     fn reply(self) -> Reply {
         Reply::text(&format!("{}-{}", self.ms, self.seq))
     }
+}
+
+/// The id of the last entry that the stream ever had.
+pub(super) fn end(keyspace: &Keyspace, key: &[u8]) -> Option<(u64, u64)> {
+    let stream = keyspace.read::<Stream>(key).ok()??;
+    Some((stream.last_id.ms, stream.last_id.seq))
 }
 
 /// The first or last id of a range, with `-`, `+` and `(`.
