@@ -156,7 +156,8 @@ impl Ghosts {
         self.deep_reorg = Some(now);
         let was_final = text(&ask(redis, now, &["HGET", &key("synced"), "final_block"]));
         let was_final = was_final.and_then(|number| number.parse::<u64>().ok());
-        if was_final.is_some_and(|number| number + depth > head) {
+        // The first block of all is never replaced.
+        if was_final.is_some_and(|number| number + depth.min(head) > head) {
             self.untold =
                 Some(format!("block {was_final:?} was final and is replaced, {depth} below {head}"));
         }
