@@ -11,6 +11,25 @@ pub struct Patch {
     pub to: &'static str,
 }
 
+/// Mutants that the seeds and the model share.
+pub(crate) const NO_FENCE: Patch = Patch {
+    script: None,
+    from: "if redis.call('GET', key('lease')) == fence then return true end",
+    to: "if true then return true end",
+};
+pub(crate) const NO_DEDUPE: Patch =
+    Patch { script: Some("accept_payment"), from: "if payment.fingerprint then", to: "if false then" };
+pub(crate) const CANCEL_JOURNALED: Patch = Patch {
+    script: Some("cancel"),
+    from: "if before == 'submitted' or before == 'confirming' then return { 3, before } end",
+    to: "",
+};
+pub(crate) const REFUND_JOURNALED: Patch = Patch {
+    script: Some("refund"),
+    from: "elseif stage == 'submitted' or stage == 'confirming' then",
+    to: "elseif false then",
+};
+
 /// Scripts, and what stands in their place.
 #[derive(Debug, Clone, Default)]
 pub struct Patches {

@@ -136,6 +136,10 @@ impl Keys {
         self.key("settling")
     }
 
+    pub(super) fn learned(&self) -> String {
+        self.key("learned")
+    }
+
     pub(super) fn gate(&self) -> String {
         self.key("gate")
     }

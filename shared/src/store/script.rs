@@ -1,5 +1,6 @@
-//! The scripts: one `.lua` file per transition, loaded with the functions of `lib.lua` in front, run by hash.
+//! The scripts: one `.lua` file per transition, loaded with what it needs of `lib.lua` in front, run by hash.
 
+use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use redis::FromRedisValue;
@@ -17,7 +18,7 @@ pub(super) struct Script {
 
 impl Script {
     fn new(name: &'static str, body: &str) -> Self {
-        let code = format!("{LIB}\n{body}");
+        let code = linked(body);
         let sha = redis::Script::new(&code).get_hash().to_owned();
         Self { name, code, sha }
     }
@@ -58,6 +59,36 @@ impl Script {
         }
         .map_err(|source| StoreError::Redis { operation: self.name, source })
     }
+}
+
+/// `body` behind those parts of `lib.lua` that it names, and those that these name: every function is made anew at each run,
+/// needed or not. A part is what stands between two blank lines, and names only parts above it.
+fn linked(body: &str) -> String {
+    let mut named: HashSet<&str> = words(body).collect();
+    let mut parts = vec![body];
+    for part in LIB.split("\n\n").collect::<Vec<_>>().into_iter().rev() {
+        if defined(part).any(|name| named.contains(name)) {
+            named.extend(words(part));
+            parts.push(part);
+        }
+    }
+    parts.reverse();
+    parts.join("\n\n")
+}
+
+/// The names that a part of `lib.lua` gives to all that follows.
+fn defined(part: &str) -> impl Iterator<Item = &str> {
+    part.lines().filter_map(|line| {
+        let line = line.strip_prefix("local ")?;
+        words(line.strip_prefix("function ").unwrap_or(line)).next()
+    })
+}
+
+/// The words of what is not a comment.
+fn words(code: &str) -> impl Iterator<Item = &str> {
+    let lines = code.lines().filter(|line| !line.trim_start().starts_with("--"));
+    let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    lines.flat_map(move |line| line.split(move |letter| !is_part(letter))).filter(|word| !word.is_empty())
 }
 
 macro_rules! scripts {
@@ -124,6 +155,7 @@ scripts! {
     SYNC_SET = "sync_set";
     UNBLOCK = "unblock";
     UNDO = "undo";
+    UNLEARN = "unlearn";
 }
 
 /// The arguments of a script, in the order its header gives.
@@ -174,4 +206,21 @@ pub(super) fn applied(script: &'static str, codes: Vec<i64>) -> Result<Vec<Appli
             other => Err(StoreError::UnknownReply { script, value: other.to_string() }),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_comes_with_what_it_needs_and_nothing_else() {
+        let code = linked("return clock()");
+        assert!(code.ends_with("return clock()"), "{code}");
+        assert!(code.contains("local function clock()") && !code.contains("local NOW"), "{code}");
+        let code = linked("-- no move(id) here\nenqueue(id, job, 'queued', 'accept')");
+        for needed in ["enqueue", "move", "detach", "feed", "log", "clock", "key"] {
+            assert!(code.contains(&format!("local function {needed}(")), "{needed} is missing: {code}");
+        }
+        assert!(code.contains("local LANE") && !code.contains("local function close_gate("), "{code}");
+    }
 }

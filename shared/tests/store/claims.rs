@@ -1,13 +1,14 @@
 //! Claims: the stream is transport, the epoch decides who may speak for a job.
 
-use crate::support;
 use std::time::Duration;
 
-use crate::support::inspect::assert_consistent;
-use crate::support::{MIN_IDLE, SIGNER, SOON, World};
 use shared::ids::{BlockNumber, Wallet};
 use shared::job_state::Stage;
 use shared::store::{Departure, Exit, Refusal, SLICE, StoreError};
+
+use crate::support;
+use crate::support::inspect::assert_consistent;
+use crate::support::{MIN_IDLE, SIGNER, SOON, World};
 
 async fn stream_length(world: &World) -> u64 {
     world.raw(redis::cmd("XLEN").arg(world.key("jobs"))).await

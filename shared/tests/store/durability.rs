@@ -3,10 +3,11 @@
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::support::{registration, take_lease, wallet};
 use shared::ids::BlockNumber;
 use shared::store::{Durability, DurabilityProblem as Problem, Intake, Registered, Store, StoreError};
 use shared::testing::free_port;
+
+use crate::support::{registration, take_lease, wallet};
 
 /// A redis-server with options of its own; killed when dropped.
 struct Server {

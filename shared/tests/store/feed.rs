@@ -1,10 +1,11 @@
 //! The live feed: in order, without loss, and never silent about what is gone.
 
-use crate::support;
 use std::time::Duration;
 
-use crate::support::World;
 use shared::store::{EventId, FeedSlice};
+
+use crate::support;
+use crate::support::World;
 
 async fn after(world: &World, id: EventId) -> FeedSlice {
     world.store.events_after(Some(id)).await.unwrap()

@@ -1,11 +1,12 @@
 //! Heartbeats, and the look at the fleet.
 
-use crate::support;
 use std::time::Duration;
 
-use crate::support::{SIGNER, World, take_lease};
 use shared::ids::{BlockNumber, FencingTerm, Nonce};
 use shared::store::{Fleet, Heartbeat, RelayerView, Replay};
+
+use crate::support;
+use crate::support::{SIGNER, World, take_lease};
 
 fn beat(worker: &str) -> Heartbeat<'_> {
     Heartbeat {

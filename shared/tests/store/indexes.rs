@@ -1,10 +1,7 @@
 //! After any sequence of operations, every index says what the hashes say.
 
-use crate::support;
 use std::time::Duration;
 
-use crate::support::inspect::assert_consistent;
-use crate::support::{SIGNER, World};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -13,6 +10,10 @@ use shared::job::FailureClass;
 use shared::job_state::{JobEvent, Stage};
 use shared::store::{Accepted, Departure, Exit, FinishedJob, INTAKE, Payment, SIGNING, SettledJob};
 use shared::tx::{Held, Inclusion};
+
+use crate::support;
+use crate::support::inspect::assert_consistent;
+use crate::support::{SIGNER, World};
 
 const STEPS: usize = 2500;
 const CHECK_EVERY: usize = 500;

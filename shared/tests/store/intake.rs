@@ -1,8 +1,5 @@
 //! What merchants bring is accepted once, decided once, and refunds end well in every order.
 
-use crate::support;
-use crate::support::inspect::assert_consistent;
-use crate::support::{World, decision, due, id_of, payment, refund_of, registration, rules};
 use shared::ids::{BlockNumber, JobId, Wallet};
 use shared::job::{FailureClass, Payload, PayoutMode};
 use shared::job_state::Stage;
@@ -10,6 +7,10 @@ use shared::money::{Commission, Sge, Usdc};
 use shared::store::{
     Accepted, Exit, INTAKE, Intake, Payment, RefundOutcome, Refunded, Registered, SettledJob,
 };
+
+use crate::support;
+use crate::support::inspect::assert_consistent;
+use crate::support::{World, decision, due, id_of, payment, refund_of, registration, rules};
 
 fn usdc(units: u128) -> Commission {
     Commission { usdc: Usdc::from_base_units(units), sge: Sge::ZERO }

@@ -1,7 +1,7 @@
 //! The scripts against the pure machines: every stage (state) and event, through the store's own methods.
 
-use crate::support;
-use crate::support::{SIGNER, World};
+use std::time::Duration;
+
 use shared::ids::{BlockNumber, JobId, Nonce};
 use shared::job::FailureClass;
 use shared::job_state::{self, JobEvent, Stage};
@@ -9,7 +9,9 @@ use shared::store::{Cancelled, Exit, Journaled, Retried, SLICE, SettledJob};
 use shared::testing::TestRedis;
 use shared::tx::{Held, Inclusion};
 use shared::tx_state::{self, TxEvent, TxState};
-use std::time::Duration;
+
+use crate::support;
+use crate::support::{SIGNER, World};
 
 const GATE: &str = "float";
 

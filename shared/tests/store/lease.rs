@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::support::{TTL, take_lease};
 use shared::store::{Acquisition, Durability, Fence, Store};
 use shared::testing::TestRedis;
+
+use crate::support::{TTL, take_lease};
 
 async fn store(redis: &TestRedis) -> Store {
     Store::connect(redis.url(), &"main".parse().unwrap(), Durability::None).await.unwrap()

@@ -1,14 +1,15 @@
 //! Views for people: complete, without duplicates, and the sums are right.
 
-use crate::support;
 use std::collections::BTreeSet;
 
-use crate::support::{World, id_of, payment, refund_of};
 use shared::ids::{JobId, Wallet};
 use shared::job::{FailureClass, Kind, PayoutMode};
 use shared::money::{Commission, Sge, Usdc};
 use shared::store::{Departure, JobCursor, JobFilter};
 use shared::tx::Held;
+
+use crate::support;
+use crate::support::{World, id_of, payment, refund_of};
 
 /// All pages of a list.
 async fn list(world: &World, filter: &JobFilter, limit: usize) -> Vec<JobId> {

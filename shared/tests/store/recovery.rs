@@ -1,14 +1,15 @@
 //! What brings jobs back that a dead worker, a rollback or a hand in Redis left behind.
 
-use crate::support;
 use std::time::Duration;
 
-use crate::support::inspect::assert_consistent;
-use crate::support::{MIN_IDLE, World};
 use shared::ids::{BlockNumber, JobId};
 use shared::job::FailureClass;
 use shared::job_state::Stage;
 use shared::store::{MOST_REDELIVERIES, SLICE, SettledJob};
+
+use crate::support;
+use crate::support::inspect::assert_consistent;
+use crate::support::{MIN_IDLE, World};
 
 async fn field(world: &World, job: JobId, name: &str) -> Option<String> {
     world.raw(redis::cmd("HGET").arg(world.key(&format!("job:{job}"))).arg(name)).await

@@ -1,15 +1,16 @@
 //! Retention: what has ended leaves, what it came to stays.
 
-use crate::support;
 use std::time::Duration;
 
-use crate::support::inspect::assert_consistent;
-use crate::support::{SIGNER, World, id_of, payment, refund_of};
 use shared::ids::{JobId, Nonce, Wallet};
 use shared::job::PayoutMode;
 use shared::job_state::Stage;
 use shared::store::{Accepted, RefundOutcome, Refunded, Removed, Retention};
 use shared::tx::Held;
+
+use crate::support;
+use crate::support::inspect::assert_consistent;
+use crate::support::{SIGNER, World, id_of, payment, refund_of};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Keeps no ended job.

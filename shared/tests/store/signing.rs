@@ -1,10 +1,5 @@
 //! The journal: only the living lease writes, all of it or nothing, and a lost reply is re-asked, never re-signed.
 
-use crate::support;
-use crate::support::inspect::assert_consistent;
-use crate::support::{
-    MAX_OPEN, SIGNER, World, attempt, cancelling, filler, hash, intent, refund_of, take_lease,
-};
 use shared::ids::{BlockNumber, Nonce};
 use shared::job::FailureClass;
 use shared::job_state::Stage;
@@ -15,6 +10,12 @@ use shared::store::{
 };
 use shared::tx::{Held, Inclusion, TxRecord};
 use shared::tx_state::TxState;
+
+use crate::support;
+use crate::support::inspect::assert_consistent;
+use crate::support::{
+    MAX_OPEN, SIGNER, World, attempt, cancelling, filler, hash, intent, refund_of, take_lease,
+};
 
 fn nonce(n: u64) -> Nonce {
     Nonce::new(n)

@@ -1,8 +1,5 @@
 //! A server process that was not synced takes nothing, and what the chain paid is never paid again.
 
-use crate::support;
-use crate::support::inspect::assert_consistent;
-use crate::support::{SIGNER, World, decision, hash, id_of, payment, refund_of, rules};
 use shared::ids::BlockNumber;
 use shared::job::FailureClass;
 use shared::job_state::Stage;
@@ -11,6 +8,10 @@ use shared::store::{
     Accepted, Compared, Exit, Intake, PaidPayment, Payment, RECONCILE, RefundOutcome, Refunded, Refusal,
 };
 use shared::tx_state::TxState;
+
+use crate::support;
+use crate::support::inspect::assert_consistent;
+use crate::support::{SIGNER, World, decision, hash, id_of, payment, refund_of, rules};
 
 const COMMISSION: Commission =
     Commission { usdc: Usdc::from_base_units(8_000_000), sge: Sge::from_base_units(5) };

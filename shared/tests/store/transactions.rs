@@ -1,12 +1,13 @@
 //! The journal as people read it: complete, newest first, and found by any hash.
 
-use crate::support;
-use crate::support::{MAX_OPEN, SIGNER, World, attempt, cancelling, filler};
 use alloy::primitives::Address;
 use shared::ids::{BlockNumber, Nonce};
 use shared::store::{JobFilter, Journaled, NewTx, TxCursor, TxFilter, TxRef, TxView};
 use shared::tx::{Held, Inclusion};
 use shared::tx_state::TxState;
+
+use crate::support;
+use crate::support::{MAX_OPEN, SIGNER, World, attempt, cancelling, filler};
 
 const OTHER: Address = Address::repeat_byte(0x77);
 

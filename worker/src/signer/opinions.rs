@@ -9,18 +9,52 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use shared::ids::{BlockNumber, Hash32, Nonce, PaymentId, Wallet};
-use shared::job::Payload;
-use shared::store::Brief;
+use shared::job::{Payload, Register};
+use shared::store::{Brief, Learned};
 
 use super::leader::Leader;
 use super::round_error::RoundError;
 use crate::chain::agree::{self, Consumed, Settled};
 use crate::chain::{Answers, ChainEvent, ChainEventKind, Head, NonceRange, Said};
 
+/// What the chain either shows or does not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Deed {
+    Paid(PaymentId),
+    Registered(Register),
+}
+
+impl From<&Brief> for Deed {
+    fn from(job: &Brief) -> Self {
+        match &job.payload {
+            Payload::Payout(payout) => Self::Paid(payout.payment_id),
+            Payload::Register(register) => Self::Registered(register.clone()),
+        }
+    }
+}
+
+impl From<&Learned> for Deed {
+    fn from(learned: &Learned) -> Self {
+        match learned {
+            Learned::Paid(payment) => Self::Paid(*payment),
+            Learned::Registered(register) => Self::Registered(register.clone()),
+        }
+    }
+}
+
+impl std::fmt::Display for Deed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Paid(payment) => write!(f, "the payout of payment {payment}"),
+            Self::Registered(register) => write!(f, "the registration of {}", register.child),
+        }
+    }
+}
+
 /// How far back the event of a disputed registration is looked for. One call.
 const SEARCH: u64 = 5_000;
 
-/// Who says of one job that it is settled, and in which block. For registrations, whose state names no block, the deep one.
+/// Who says of one deed that it is done, and in which block. For registrations, whose state names no block, the deep one.
 type Claims = Answers<Option<BlockNumber>>;
 /// The events of a canonical block, as each endpoint shows them.
 type Shown = Vec<Said<Vec<ChainEvent>>>;
@@ -82,14 +116,19 @@ impl Leader {
         Some(self.ctx.chain.agreed_block(number).await.ok()??.hash)
     }
 
-    /// What the contracts' state at `deep` says about each of `jobs`.
-    pub(super) async fn settled(&self, jobs: &[Brief], deep: Head) -> Result<Vec<Settled>, RoundError> {
-        let claims = self.claims(jobs, deep).await?;
+    /// What the contracts' state at `deep` says about each of `deeds`.
+    pub(super) async fn settled(
+        &self,
+        deeds: impl IntoIterator<Item = impl Into<Deed>>,
+        deep: Head,
+    ) -> Result<Vec<Settled>, RoundError> {
+        let deeds: Vec<Deed> = deeds.into_iter().map(Into::into).collect();
+        let claims = self.claims(&deeds, deep).await?;
         let mut proofs = Proofs::default();
-        let mut settled = Vec::with_capacity(jobs.len());
-        for (job, claims) in jobs.iter().zip(&claims) {
+        let mut settled = Vec::with_capacity(deeds.len());
+        for (deed, claims) in deeds.iter().zip(&claims) {
             let proven = match agree::needs_proof(claims) {
-                true => self.proven(job, claims, deep, &mut proofs).await,
+                true => self.proven(deed, claims, deep, &mut proofs).await,
                 false => None,
             };
             let judged = agree::settled(claims, proven);
@@ -97,8 +136,8 @@ impl Leader {
             if judged.verdict == Settled::Undecided {
                 self.ctx.metrics.rpc_undecided.inc();
                 tracing::warn!(
-                    job.id = %job.id, block.number = deep.number.get(), said = %who_said(claims),
-                    "endpoints contradict each other about a job, or one alone calls it done, and no event tells; asking again"
+                    %deed, block.number = deep.number.get(), said = %who_said(claims),
+                    "endpoints contradict each other about it, or one alone calls it done, and no event tells; asking again"
                 );
             }
             settled.push(judged.verdict);
@@ -106,13 +145,13 @@ impl Leader {
         Ok(settled)
     }
 
-    async fn claims(&self, jobs: &[Brief], deep: Head) -> Result<Vec<Claims>, RoundError> {
+    async fn claims(&self, deeds: &[Deed], deep: Head) -> Result<Vec<Claims>, RoundError> {
         let mut payments: Vec<PaymentId> = Vec::new();
         let mut children: Vec<Wallet> = Vec::new();
-        for job in jobs {
-            match &job.payload {
-                Payload::Payout(payout) => payments.push(payout.payment_id),
-                Payload::Register(register) => children.push(register.child),
+        for deed in deeds {
+            match deed {
+                Deed::Paid(payment) => payments.push(*payment),
+                Deed::Registered(register) => children.push(register.child),
             }
         }
         let paid = async {
@@ -129,12 +168,12 @@ impl Leader {
         };
         let (paid, referrers) = tokio::try_join!(paid, referrers)?;
         let (mut payment, mut child) = (0.., 0..);
-        let claims = jobs.iter().map(|job| match &job.payload {
-            Payload::Payout(_) => {
+        let claims = deeds.iter().map(|deed| match deed {
+            Deed::Paid(_) => {
                 let at = payment.next()?;
                 Some(paid.as_ref()?.map(|blocks| blocks.get(at).copied().flatten()))
             }
-            Payload::Register(register) => {
+            Deed::Registered(register) => {
                 let at = child.next()?;
                 let wanted = Some(Some(register.referrer));
                 Some(
@@ -146,28 +185,28 @@ impl Leader {
         });
         // There is an answer for each question that was asked: nothing may be left out, or answers would shift.
         let claims: Option<Vec<Claims>> = claims.collect();
-        claims.ok_or_else(|| RoundError::Outdated("a job without an answer about it".to_owned()))
+        claims.ok_or_else(|| RoundError::Outdated("a question to the contracts without an answer".to_owned()))
     }
 
-    /// The block with the event that settles a dispute about `job`, in the form of its claims.
+    /// The block with the event that settles a dispute about `deed`, in the form of its claims.
     async fn proven(
         &self,
-        job: &Brief,
+        deed: &Deed,
         claims: &Claims,
         deep: Head,
         proofs: &mut Proofs,
     ) -> Option<BlockNumber> {
-        let blocks: BTreeSet<BlockNumber> = match &job.payload {
-            Payload::Payout(_) => claims.iter().filter_map(|said| said.answer).collect(),
-            Payload::Register(_) => {
+        let blocks: BTreeSet<BlockNumber> = match deed {
+            Deed::Paid(_) => claims.iter().filter_map(|said| said.answer).collect(),
+            Deed::Registered(_) => {
                 let recent = self.recent(deep, proofs).await;
-                recent.iter().filter(|event| settles(event, job)).map(|event| event.block).collect()
+                recent.iter().filter(|event| settles(event, deed)).map(|event| event.block).collect()
             }
         };
         for block in blocks.into_iter().filter(|block| *block <= deep.number) {
             let shown = self.shown_in(block, proofs).await;
-            if shown.iter().flat_map(|said| &said.answer).any(|event| settles(event, job)) {
-                return Some(if matches!(job.payload, Payload::Payout(_)) { block } else { deep.number });
+            if shown.iter().flat_map(|said| &said.answer).any(|event| settles(event, deed)) {
+                return Some(if matches!(deed, Deed::Paid(_)) { block } else { deep.number });
             }
         }
         None
@@ -202,12 +241,12 @@ impl Leader {
     ) {
         let mut proofs = Proofs::default();
         for (job, block) in jobs.iter().zip(settled) {
-            let (Payload::Payout(_), Some(block)) = (&job.payload, block) else { continue };
-            if events.iter().any(|event| settles(event, job)) {
+            let (deed @ Deed::Paid(_), Some(block)) = (Deed::from(job), block) else { continue };
+            if events.iter().any(|event| settles(event, &deed)) {
                 continue;
             }
             let shown = self.shown_in(*block, &mut proofs).await;
-            self.blame(&agree::omitted_by(shown, |event| settles(event, job)), "the events of a block");
+            self.blame(&agree::omitted_by(shown, |event| settles(event, &deed)), "the events of a block");
             events.extend(agree::union(shown.iter().map(|said| said.answer.clone())));
         }
     }
@@ -226,12 +265,12 @@ struct Proofs {
     recent: Option<Vec<ChainEvent>>,
 }
 
-/// Whether `event` says that what `job` wants was done.
-fn settles(event: &ChainEvent, job: &Brief) -> bool {
-    match (&event.kind, &job.payload) {
-        (ChainEventKind::Paid { payment, .. }, Payload::Payout(payout)) => *payment == payout.payment_id,
-        (ChainEventKind::Registered { child, referrer }, Payload::Register(register)) => {
-            (*child, *referrer) == (register.child, register.referrer)
+/// Whether `event` says that `deed` was done.
+fn settles(event: &ChainEvent, deed: &Deed) -> bool {
+    match (&event.kind, deed) {
+        (ChainEventKind::Paid { payment, .. }, Deed::Paid(wanted)) => payment == wanted,
+        (ChainEventKind::Registered { child, referrer }, Deed::Registered(wanted)) => {
+            (*child, *referrer) == (wanted.child, wanted.referrer)
         }
         _ => false,
     }

@@ -1,8 +1,8 @@
 //! A block that was final and is no more. What it undid is open again, so that every record is truthful and the very same
 //! transactions settle it; nothing new is signed until somebody has looked.
 
-use shared::ids::JobId;
-use shared::store::Brief;
+use shared::ids::{BlockNumber, JobId};
+use shared::store::{Brief, Learned};
 
 use super::leader::Leader;
 use super::round_error::RoundError;
@@ -12,6 +12,8 @@ use crate::gates;
 
 /// More than a lane can have had consumed in the blocks that any reorganisation undoes.
 const MOST_REOPENED: u64 = 1_024;
+/// In blocks: how far below the newest final one what is known from the chain alone is watched. `UNDOABLE` in `lib.lua`.
+const WATCHED: u64 = 1_024;
 
 impl Leader {
     /// Compares the newest final block with the one that was it before, also under earlier leaders, and remembers it.
@@ -46,7 +48,14 @@ impl Leader {
                 return self.take_back(deep).await;
             }
         }
-        self.remember_final(deep).await
+        // What was learned from a block that was not final may have gone with it; it is held against the first final one.
+        let above = before.map_or(0, |(number, _)| number.get() + 1).max(deep.number.get().saturating_sub(WATCHED));
+        let (unlearned, is_sure) = self.unlearn(BlockNumber::new(above), deep).await?;
+        match (unlearned, is_sure) {
+            (0, false) => Ok(()),
+            (0, true) => self.remember_final(deep).await,
+            (some, _) => Err(RoundError::Outdated(format!("{some} records of the chain are open again"))),
+        }
     }
 
     /// Takes back what is not so any more. Only once all of it is does the new block count as final: until then this is
@@ -56,13 +65,31 @@ impl Leader {
         crash_point!("after_undo");
         let opened = self.reopen(deep).await?;
         crash_point!("after_reopen");
-        if is_sure {
+        let (unlearned, is_sure_too) = self.unlearn(BlockNumber::new(0), deep).await?;
+        if is_sure && is_sure_too {
             self.remember_final(deep).await?;
         }
-        match undone + opened {
+        match undone + opened + unlearned {
             0 => Ok(()),
-            _ => Err(RoundError::Outdated(format!("{undone} jobs and {opened} nonces are open again"))),
+            _ => Err(RoundError::Outdated(format!(
+                "{undone} jobs, {opened} nonces and {unlearned} records of the chain are open again"
+            ))),
         }
+    }
+
+    /// Takes back what is known from the chain alone, by blocks from `from` on, and is not so at `deep`. Returns how much, and
+    /// whether that is all.
+    async fn unlearn(&mut self, from: BlockNumber, deep: Head) -> Result<(u64, bool), RoundError> {
+        let learned = self.ctx.store.learned(from..=deep.number).await?;
+        let settled = self.settled(&learned, deep).await?;
+        let gone = learned.iter().zip(&settled).filter(|(_, settled)| **settled == Settled::Not);
+        let gone: Vec<Learned> = gone.map(|(learned, _)| learned.clone()).collect();
+        for learned in &gone {
+            tracing::error!(?learned, block.number = deep.number.get(), "it was in a block that is no more");
+        }
+        let taken = self.ctx.store.unlearn(&self.fence, &self.ctx.worker, deep.number, &gone).await?;
+        crash_point!("after_unlearn");
+        Ok((Self::fenced(taken)?, !settled.contains(&Settled::Undecided)))
     }
 
     async fn remember_final(&mut self, deep: Head) -> Result<(), RoundError> {

@@ -36,7 +36,7 @@ pub const fn is_refusal(answer: &Result<SendOutcome, ChainError>) -> bool {
     matches!(answer, Ok(SendOutcome::TooLarge | SendOutcome::Refused(_)))
 }
 
-/// The table. `refusals`: how often in a row these bytes were refused like that before.
+/// The table. `refusals`: how often in a row this transaction was refused like that before, whatever it paid.
 pub fn action(answer: &Result<SendOutcome, ChainError>, refusals: u32) -> SendAction {
     match answer {
         Ok(SendOutcome::Accepted | SendOutcome::AlreadyKnown | SendOutcome::NonceTooLow) => SendAction::Known,

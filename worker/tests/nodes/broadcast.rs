@@ -2,9 +2,6 @@
 
 use std::time::Duration;
 
-use crate::support::{
-    Anvil, CHAIN_ID, RELAYER, World, client, free_port, nonce_of, payout, relayer_key, wallet,
-};
 use alloy::primitives::{Address, Bytes, U256};
 use alloy::sol_types::SolCall;
 use serde_json::json;
@@ -16,6 +13,10 @@ use worker::chain::{Chain, ChainError, SendOutcome};
 use worker::keys::{SignedTransaction, Unsigned, sign_eip1559};
 use worker::metrics::RpcMetrics;
 use worker::signer::gas::{self, PayoutMix, Tokens};
+
+use crate::support::{
+    Anvil, CHAIN_ID, RELAYER, World, client, free_port, nonce_of, payout, relayer_key, wallet,
+};
 
 const GWEI: u128 = 1_000_000_000;
 

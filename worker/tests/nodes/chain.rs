@@ -1,12 +1,13 @@
 //! The chain client against a real node and the real contracts: reads, simulation, events, receipts.
 
-use crate::support::{ADMIN, RELAYER, TestToken, World, agreed, client, nonce_of, payout, wallet};
 use alloy::primitives::{B256, U256, keccak256};
 use alloy::sol_types::SolCall;
 use shared::ids::{BlockNumber, Hash32, Nonce, Wallet};
 use shared::job::{FailureClass, Payout, Register};
 use worker::chain::contracts::{IAffiliatePayout, IAffiliateRegistry, Payout as Item, Referral};
 use worker::chain::{Chain, ChainError, ChainEventKind, Gate, Verdict};
+
+use crate::support::{ADMIN, RELAYER, TestToken, World, agreed, client, nonce_of, payout, wallet};
 
 const USDC: u128 = 1_000_000;
 const SGE: u128 = 1_000_000_000_000_000_000;

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::support::{CHAIN_ID, RELAYER, World, agreed, nonce_of, payout, relayer_key, wallet};
 use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy::sol_types::SolCall;
 use kit::world::{Fault, RpcProxy};
@@ -20,6 +19,8 @@ use worker::keys::{Unsigned, sign_eip1559};
 use worker::metrics::Metrics;
 use worker::signer::fees::Tips;
 use worker::signer::recover::{self, Found};
+
+use crate::support::{CHAIN_ID, RELAYER, World, agreed, nonce_of, payout, relayer_key, wallet};
 
 const DEADLINE: Duration = Duration::from_secs(1);
 const CHECK: Duration = Duration::from_secs(1);

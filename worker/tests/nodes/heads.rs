@@ -1,16 +1,17 @@
 //! Heads from a real node: polled, pushed, and through an outage of either.
 
-use crate::support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::{Anvil, Deployed, RELAYER, client};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use worker::chain::Head;
 use worker::chain::alloy::Url;
 use worker::chain::heads::{HeadsConfig, follow_heads};
+
+use crate::support;
+use crate::support::{Anvil, Deployed, RELAYER, client};
 
 const NEVER: Duration = Duration::from_secs(3_600);
 

@@ -1,10 +1,11 @@
 //! What the chain does to transactions: it prices them out, forgets them, reverts them, or would never take them.
 
-use crate::support::{LIMIT, all_paid_once, at_stage, journaled, pay, price_out, quick, registered, wallet};
 use anyhow::{Context as _, Result, ensure};
 use kit::world::process::until;
 use kit::world::{Mining, World, metric};
 use serde_json::{Value, json};
+
+use crate::support::{LIMIT, all_paid_once, at_stage, journaled, pay, price_out, quick, registered, wallet};
 
 fn attempts(job: &Value) -> Vec<Value> {
     job["tx"]["attempts"].as_array().cloned().unwrap_or_default()

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::support::{LIMIT, all_paid_once, journaled, pay, price_out, quick, registered, wallet};
 use anyhow::{Context as _, Result, ensure};
 use kit::world::{Client, Mining, Signal, World};
 use serde_json::json;
+
+use crate::support::{LIMIT, all_paid_once, journaled, pay, price_out, quick, registered, wallet};
 
 /// Where the first job that gets that far stands when the relayer stops.
 struct Stop {

@@ -1,17 +1,18 @@
 //! deploy/: the production Redis carries the whole system with no more rights than its users need, and what is written
 //! down about alerts, metrics and images fits together.
 
-use crate::support;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
-use crate::support::{LIMIT, acl_rules, pay, quick, registered, wallet};
 use anyhow::{Context as _, Result, ensure};
 use kit::world::process::{Process, Reaper, until};
 use kit::world::{Client, World, paths, ports};
+
+use crate::support;
+use crate::support::{LIMIT, acl_rules, pay, quick, registered, wallet};
 
 const USERS: [&str; 4] = ["admin", "relayer", "api", "operator"];
 

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::support::quick;
 use anyhow::{Context as _, Result, ensure};
+
+use crate::support::quick;
 
 /// The document as the browser has it once the page's scripts have run.
 async fn rendered(url: &str) -> Result<String> {

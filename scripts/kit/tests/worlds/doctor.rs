@@ -1,11 +1,9 @@
 //! `affiliate-relayer doctor`: everything is named on a healthy lane, what is broken is named and nothing else, and no secret
 //! is shown.
 
-use crate::support;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::support::{LIMIT, quick, wallet};
 use alloy::primitives::{U256, keccak256};
 use anyhow::{Context as _, Result, bail, ensure};
 use kit::world::bindings::IAccessControl;
@@ -13,6 +11,9 @@ use kit::world::contracts::{DEPLOYER, RELAYER};
 use kit::world::process::until;
 use kit::world::{Env, Fault, Node, Signal, World, paths};
 use serde_json::{Value, json};
+
+use crate::support;
+use crate::support::{LIMIT, quick, wallet};
 
 /// Anvil's account 1, which holds the relayer's roles, and account 5, which holds none.
 const RELAYER_KEY: &str = "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";

@@ -3,10 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::support::{
-    LIMIT, all_paid_once, children, count_in, flood, journaled, lease_changes, pay, price_out, quick,
-    redis_now, registered, settled_once, until_idle,
-};
 use anyhow::{Context as _, Result, ensure};
 use kit::world::contracts::RELAYER;
 use kit::world::process::until;
@@ -14,6 +10,11 @@ use kit::world::rpc_proxy::{Fault, RpcProxy};
 use kit::world::{Client, Mining, Signal, World};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
+
+use crate::support::{
+    LIMIT, all_paid_once, children, count_in, flood, journaled, lease_changes, pay, price_out, quick,
+    redis_now, registered, settled_once, until_idle,
+};
 
 const LEASE: Duration = Duration::from_secs(1);
 const TIMES: usize = 20;

@@ -2,15 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{
-    LIMIT, at_once, at_stage, children, count_in, quick, registered, settled_once, until_idle, wallet,
-};
 use anyhow::{Context as _, Result, ensure};
 use kit::world::client::payment;
 use kit::world::contracts::DEPLOYER;
 use kit::world::process::until;
 use kit::world::{Delivery, Mining, Signal};
 use serde_json::Value;
+
+use crate::support::{
+    LIMIT, at_once, at_stage, children, count_in, quick, registered, settled_once, until_idle, wallet,
+};
 
 const PAID: usize = 1_000;
 const UNPAID: usize = 200;

@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::support::{LIMIT, all_paid_once, pay, quick, wallet};
 use anyhow::{Context as _, Result, ensure};
 use kit::world::process::until;
 use kit::world::{Builder, Client, Fault, Node, Signal, World};
+
+use crate::support::{LIMIT, all_paid_once, pay, quick, wallet};
 
 /// How long a registration and ten payments of its child may take, whatever an endpoint does: without a fault it is about
 /// 6 s here, for two times two confirmations at one block a second.

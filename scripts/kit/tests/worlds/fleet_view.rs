@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::support::{LIMIT, all_paid_once, pay, quick, registered};
 use anyhow::{Context as _, Result, ensure};
 use kit::world::contracts::RELAYER;
 use kit::world::process::until;
 use kit::world::{Client, Relayer, Signal};
 use serde_json::{Value, json};
+
+use crate::support::{LIMIT, all_paid_once, pay, quick, registered};
 
 async fn fleet(client: &Client) -> Result<Value> {
     Ok(client.get("/api/fleet").await?.expect(&[200])?.body)

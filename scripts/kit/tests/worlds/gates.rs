@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use crate::support::{LIMIT, at_once, children, quick, seen_by_leader, settled_once, until_idle, wallet};
 use alloy::primitives::U256;
 use alloy::primitives::aliases::{U48, U208};
 use anyhow::{Context as _, Result, ensure};
@@ -11,6 +10,8 @@ use kit::idle::commands;
 use kit::world::contracts::{DEPLOYER, RELAYER};
 use kit::world::process::until;
 use kit::world::{Client, Mining, Signal, World};
+
+use crate::support::{LIMIT, at_once, children, quick, seen_by_leader, settled_once, until_idle, wallet};
 
 const JOBS: usize = 500;
 /// The most commands, those inside scripts included, that a parked job may cost from acceptance to done.

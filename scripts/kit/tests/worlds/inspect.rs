@@ -3,13 +3,14 @@
 
 use std::process::Command;
 
-use crate::support::{LIMIT, acl_rules, at_stage, pay, quick, registered, wallet};
 use anyhow::{Context as _, Result, ensure};
 use kit::inspect::{self, Answer};
 use kit::world::contracts::RELAYER;
 use kit::world::process::until;
 use kit::world::{Client, Mining, World, paths};
 use serde_json::{Value, json};
+
+use crate::support::{LIMIT, acl_rules, at_stage, pay, quick, registered, wallet};
 
 const PASSWORD: &str = "looks-only";
 /// What may be empty in a world without backoffs and slow commands, and between two turns.

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::support::{LIMIT, at_stage, pay, quick, registered};
 use anyhow::Result;
 use kit::world::contracts::RELAYER;
 use kit::world::{Mining, Signal};
+
+use crate::support::{LIMIT, at_stage, pay, quick, registered};
 
 #[tokio::test]
 async fn what_is_signed_but_not_journaled_is_known_to_no_node() -> Result<()> {

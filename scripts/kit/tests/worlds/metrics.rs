@@ -4,10 +4,11 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::support::{LIMIT, pay, quick, registered};
 use anyhow::{Context as _, Result, ensure};
 use kit::world::World;
 use kit::world::process::until;
+
+use crate::support::{LIMIT, pay, quick, registered};
 
 /// An error with what `promtool check metrics` complains of.
 fn promtool(text: &str) -> Result<()> {

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::support::{LIMIT, all_paid_once, at_stage, pay, quick, registered};
 use anyhow::{Context as _, Result, ensure};
 use kit::world::contracts::RELAYER;
 use kit::world::process::until;
 use kit::world::{Client, Signal, World};
+
+use crate::support::{LIMIT, all_paid_once, at_stage, pay, quick, registered};
 
 /// The next nonce of the journal.
 async fn next_nonce(world: &World) -> Result<u64> {

@@ -3,12 +3,13 @@
 
 use std::process::{Command, Output};
 
-use crate::support::{LIMIT, all_paid_once, at_stage, pay, quick, registered, settled_once};
 use anyhow::{Context as _, Result, ensure};
 use kit::world::contracts::RELAYER_KEY;
 use kit::world::process::until;
 use kit::world::{Client, Mining, World, metric, paths};
 use serde_json::Value;
+
+use crate::support::{LIMIT, all_paid_once, at_stage, pay, quick, registered, settled_once};
 
 /// Runs `affiliate-relayer reconcile --json` as an operator would, with the settings of the first relayer.
 fn reconcile(world: &World) -> Result<(Output, Value)> {

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::support::{LIMIT, at_stage, children, flood, pay, quick, registered, settled_once, until_idle};
 use anyhow::{Context as _, Result, ensure};
 use kit::world::contracts::RELAYER;
 use kit::world::process::until;
 use kit::world::{Env, Mining, Signal, World, metric};
+
+use crate::support::{LIMIT, at_stage, children, flood, pay, quick, registered, settled_once, until_idle};
 
 /// As `quick` has it.
 const MIN_IDLE: Duration = Duration::from_millis(2_500);

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::support::{LIMIT, at_stage, pay, quick, registered, seen_by_leader};
 use anyhow::{Context as _, Result, ensure};
 use kit::world::process::until;
 use kit::world::{Client, Mining, Signal, World};
 use serde_json::Value;
+
+use crate::support::{LIMIT, at_stage, pay, quick, registered, seen_by_leader};
 
 /// The commission of 10 % on a payment of 10.00, in base units.
 const COMMISSION: &str = "1000000";

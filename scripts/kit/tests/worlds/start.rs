@@ -3,10 +3,11 @@
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
-use crate::support::{LIMIT, pay, quick, registered, wallet};
 use anyhow::{Context as _, Result, ensure};
 use kit::world::settings::{OPERATOR_KEY, WEBHOOK_SECRET};
 use kit::world::{Env, World, paths, ports};
+
+use crate::support::{LIMIT, pay, quick, registered, wallet};
 
 /// Anvil's account 1, which holds the relayer's roles, and account 5, which holds none.
 const RELAYER_KEY: &str = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::support::{at_once, quick, settled_once, until_idle, wallet};
 use anyhow::{Context as _, Result, ensure};
 use kit::world::{Client, Mining, World};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::Value;
+
+use crate::support::{at_once, quick, settled_once, until_idle, wallet};
 
 const WALLETS: u16 = 1_000;
 const PAYMENTS: usize = 3;

@@ -113,7 +113,8 @@ pub(super) async fn settle_up(world: &World, merchant: &Merchant) -> (Sums, Vec<
             None => None,
         };
         let referrer = book_users[sale.user].referrer;
-        rules.check_sale(sale, referrer, &record, job.as_ref(), on_chain, &mut sums, &mut wrong);
+        let case = Case { sale, referrer, record: &record, job: job.as_ref(), on_chain };
+        rules.check_sale(&case, &mut sums, &mut wrong);
     }
     let known: BTreeSet<PaymentId> = sales.iter().map(id_of).collect();
     for (payment, paid) in paid.iter().filter(|(payment, _)| !known.contains(payment)) {
@@ -141,6 +142,16 @@ pub(super) async fn settle_up(world: &World, merchant: &Merchant) -> (Sums, Vec<
     (sums, wrong)
 }
 
+/// A sale, and all that is known of it at the end.
+struct Case<'a> {
+    sale: &'a Sale,
+    /// Of the user who paid.
+    referrer: Wallet,
+    record: &'a PaymentView,
+    job: Option<&'a Job>,
+    on_chain: Option<&'a Paid>,
+}
+
 /// What a sale's end is judged by.
 struct Rules {
     head: u64,
@@ -156,32 +167,23 @@ struct Rules {
 impl Rules {
     /// After a Redis that forgot, and after a deep reorganisation, a record may say something else than the chain, but only
     /// where the leader told people so.
-    fn is_excused(&self, sale: &Sale, job: Option<&Job>) -> bool {
-        let payment = id_of(sale).to_string();
-        let job = job.map(|job| job.id.to_string());
+    fn is_excused(&self, case: &Case<'_>) -> bool {
+        let payment = id_of(case.sale).to_string();
+        let job = case.job.map(|job| job.id.to_string());
         let is_about = |told: &String| {
             told.contains(&payment) || job.as_ref().is_some_and(|job| told.contains(job.as_str()))
         };
         self.may_differ && self.told.iter().any(is_about)
     }
 
-    #[allow(clippy::too_many_arguments, reason = "what is compared, and where to")]
-    fn check_sale(
-        &self,
-        sale: &Sale,
-        referrer: Wallet,
-        record: &PaymentView,
-        job: Option<&Job>,
-        on_chain: Option<&Paid>,
-        sums: &mut Sums,
-        wrong: &mut Vec<String>,
-    ) {
+    fn check_sale(&self, case: &Case<'_>, sums: &mut Sums, wrong: &mut Vec<String>) {
+        let Case { sale, referrer, record, job, on_chain } = *case;
         let name = &sale.external;
-        let excused = self.is_excused(sale, job);
+        let excused = self.is_excused(case);
         if sale.is_cancelled && on_chain.is_some() && !self.may_differ {
             wrong.push(format!("{name}: it was answered as cancelled, and is paid"));
         }
-        wrong.extend(on_chain.and_then(|paid| self.check_paid(sale, referrer, record, paid, excused)));
+        wrong.extend(on_chain.and_then(|paid| self.check_paid(case, paid, excused)));
         let state = job.map(|job| &job.state);
         match (state, record.decision.as_deref(), on_chain) {
             (Some(JobState::Done { .. }), _, Some(_)) | (None, Some("paid_on_chain"), Some(_)) => {
@@ -213,14 +215,8 @@ impl Rules {
     }
 
     /// What is wrong with a payment as the chain shows it: with its depth, with whom it went to, with its amounts.
-    fn check_paid(
-        &self,
-        sale: &Sale,
-        referrer: Wallet,
-        record: &PaymentView,
-        paid: &Paid,
-        excused: bool,
-    ) -> Option<String> {
+    fn check_paid(&self, case: &Case<'_>, paid: &Paid, excused: bool) -> Option<String> {
+        let Case { sale, referrer, record, .. } = *case;
         let (name, head) = (&sale.external, self.head);
         if head.saturating_sub(paid.block) < CONFIRMATIONS {
             return Some(format!("G6: {name} has ended at block {}, the head is {head}", paid.block));

@@ -10,7 +10,7 @@ use super::Size;
 use super::settings::SIGNER;
 use super::world::World;
 use crate::chain::{Genesis, SimChain};
-use crate::patch::{Patch, Patches};
+use crate::patch::{CANCEL_JOURNALED, NO_DEDUPE, NO_FENCE, Patch, Patches, REFUND_JOURNALED};
 
 /// A defect that no text of a script is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,23 +64,6 @@ pub fn mutants() -> Vec<Mutant> {
     ]
 }
 
-const NO_FENCE: Patch = Patch {
-    script: None,
-    from: "if redis.call('GET', key('lease')) == fence then return true end",
-    to: "if true then return true end",
-};
-const NO_DEDUPE: Patch =
-    Patch { script: Some("accept_payment"), from: "if payment.fingerprint then", to: "if false then" };
-const CANCEL_JOURNALED: Patch = Patch {
-    script: Some("cancel"),
-    from: "if before == 'submitted' or before == 'confirming' then return { 3, before } end",
-    to: "",
-};
-const REFUND_JOURNALED: Patch = Patch {
-    script: Some("refund"),
-    from: "elseif stage == 'submitted' or stage == 'confirming' then",
-    to: "elseif false then",
-};
 const NO_TAKEOVER: Patch = Patch {
     script: Some("reclaim"),
     from: "if not found then return out end",
@@ -93,6 +76,7 @@ const NO_RELEASE: Patch = Patch {
     from: "if redis.call('HEXISTS', key('gate'), gate) == 0 then open[#open + 1] = gate end",
     to: "",
 };
+
 /// The world of a seed, with what is broken in it.
 pub(super) fn world(dice: &mut StdRng, size: Size, mutant: Option<&Mutant>) -> Arc<World> {
     let mut genesis = Genesis::development(SIGNER);

@@ -11,7 +11,7 @@ use shared::ids::{JobId, PaymentId};
 use super::effect::{Asked, Effect, hash_of, text};
 use super::settings::SIGNER;
 use crate::fenced::fence_at;
-use crate::patch::Patch;
+use crate::patch::{Patch, Patches};
 use crate::redis::SimRedis;
 
 /// What one thread keeps of commands that were executed.
@@ -51,8 +51,7 @@ pub(super) struct Server {
     model: u64,
     /// Commands that load the scripts.
     load: Vec<Vec<Vec<u8>>>,
-    /// By the hash that production calls a script by: the hash of the mutant in its place.
-    replaced: HashMap<Vec<u8>, Vec<u8>>,
+    patches: Patches,
     /// What nobody decides on.
     forgotten: Vec<Vec<u8>>,
     payments: Vec<PaymentId>,
@@ -77,29 +76,17 @@ pub(super) fn key(name: &str) -> String {
 
 impl Server {
     pub(super) fn new(model: u64, patches: &[Patch], payments: Vec<PaymentId>, jobs: u64) -> Self {
-        let (mut load, mut replaced, mut hits) = (Vec::new(), HashMap::new(), vec![0; patches.len()]);
-        for (name, source) in shared::store::sources() {
-            let mut code = source.to_owned();
-            for (patch, hits) in patches.iter().zip(&mut hits) {
-                if patch.script.is_none_or(|script| script == name) && code.contains(patch.from) {
-                    *hits += 1;
-                    code = code.replace(patch.from, patch.to);
-                }
-            }
-            if code != source {
-                let sha = |code: &str| redis::Script::new(code).get_hash().as_bytes().to_vec();
-                replaced.insert(sha(source), sha(&code));
-            }
-            load.push(vec![b"SCRIPT".to_vec(), b"LOAD".to_vec(), code.into_bytes()]);
-        }
-        for (patch, hits) in patches.iter().zip(hits) {
-            assert!(hits > 0, "the mutant is outdated, there is no `{}`", patch.from);
-        }
+        let patches = Patches::new(patches);
+        let load = shared::store::sources().into_iter().map(|(_, source)| {
+            let command = vec![b"SCRIPT".to_vec(), b"LOAD".to_vec(), source.as_bytes().to_vec()];
+            patches.applied(&command).unwrap_or(command)
+        });
+        let load = load.collect();
         let mut forgotten: Vec<String> =
             ["events", "audit", "stats", "lease:changes"].iter().map(|name| key(name)).collect();
         forgotten.extend((0..jobs).map(|job| key(&format!("job:{}:log", JobId::numbered(job)))));
         let forgotten = std::iter::once("DEL".to_owned()).chain(forgotten).map(String::into_bytes).collect();
-        Self { model, load, replaced, forgotten, payments }
+        Self { model, load, patches, forgotten, payments }
     }
 
     /// An empty one.
@@ -141,11 +128,7 @@ impl Server {
 
     fn words(&self, asked: &Asked) -> Vec<Vec<u8>> {
         let Effect::Redis(words) = &asked.effect else { panic!("no command: {asked}") };
-        let mut words = words.clone();
-        if let Some(mutant) = words.get(1).and_then(|sha| self.replaced.get(sha)) {
-            words[1] = mutant.clone();
-        }
-        words
+        self.patches.applied(words).unwrap_or_else(|| words.clone())
     }
 
     /// What `asked` changes.

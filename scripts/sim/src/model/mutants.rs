@@ -8,7 +8,7 @@ use super::check::{Checked, Finding};
 use super::ghosts::Promise;
 use super::world::State;
 use crate::chain::{Answer, Question};
-use crate::patch::Patch;
+use crate::patch::{CANCEL_JOURNALED, NO_DEDUPE, NO_FENCE, Patch, REFUND_JOURNALED};
 
 /// A defect that no text of a script is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,11 +91,6 @@ pub fn mutants() -> Vec<Mutant> {
     ]
 }
 
-const NO_FENCE: Patch = Patch {
-    script: None,
-    from: "if redis.call('GET', key('lease')) == fence then return true end",
-    to: "if true then return true end",
-};
 const NO_FENCE_FOR_JOBS: Patch = Patch {
     script: None,
     from: "if LEADER_STAGES[job.stage] and not is_fenced_in(fence) then return 4 end",
@@ -121,22 +116,10 @@ const NO_NONCE_CHECK: &[Patch] = &[
         to: "if false then",
     },
 ];
-const NO_DEDUPE: Patch =
-    Patch { script: Some("accept_payment"), from: "if payment.fingerprint then", to: "if false then" };
 const NO_OFFENDERS: Patch = Patch {
     script: Some("journal"),
     from: "if job.stage ~= 'ready' or job.epoch ~= ARGV[i + 1] or job.refund_requested == '1' then",
     to: "if false then",
-};
-const CANCEL_JOURNALED: Patch = Patch {
-    script: Some("cancel"),
-    from: "if before == 'submitted' or before == 'confirming' then return { 3, before } end",
-    to: "",
-};
-const REFUND_JOURNALED: Patch = Patch {
-    script: Some("refund"),
-    from: "elseif stage == 'submitted' or stage == 'confirming' then",
-    to: "elseif false then",
 };
 
 /// See [`Twist::NullReceiptIsProof`].

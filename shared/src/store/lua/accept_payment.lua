@@ -65,25 +65,5 @@ local payload = string.gsub(ARGV[13], '}$', function()
 end)
 redis.call('HSET', payment_key, 'job', id, 'usdc', usdc, 'sge', sge, 'referrer', referral.referrer)
 if payment.refunded then owe(payment_id, owed_usdc, owed_sge) end
-redis.call('HSET', job_key(id), 'kind', 'payout', 'payload', payload, 'epoch', '0', 'attempts', '0', 'created_at', NOW,
-  'payment', payment_id)
-redis.call('ZADD', key('wallet:') .. child, NOW, id)
-redis.call('ZADD', key('wallet:') .. referral.referrer, NOW, id)
-
-local job = { kind = 'payout', epoch = '0' }
-local line = { by = 'webhook', delivery = event_id }
-if hold > 0 then
-  local due = string.format('%.0f', NOW + hold)
-  redis.call('ZADD', key('delayed'), due, id)
-  move(id, job, 'held', 'accept', line, 'due', due)
-elseif referral.status == 'registered' then
-  enqueue(id, job, 'queued', 'accept', line)
-elseif referral.status == 'failed' then
-  local failure = cjson.encode({ class = 'registration_failed', reason = 'the registration of ' .. child .. ' failed' })
-  redis.call('SADD', key('stranded:') .. child, id)
-  move(id, job, 'failed', 'accept', line, 'error', failure)
-else
-  redis.call('SADD', key('waiting:') .. child, id)
-  move(id, job, 'waiting', 'accept', line)
-end
+start_payout(id, payment_id, payload, child, referral, hold, { by = 'webhook', delivery = event_id })
 return { 0, decision, id }

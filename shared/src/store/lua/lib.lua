@@ -1,4 +1,4 @@
--- Shared by every script: put in front of it when the script is loaded.
+-- Shared by all scripts: what one needs of it is put in front when it is loaded. Blank lines part what can be left out.
 -- KEYS: 1 = lane prefix, such as `ail:{main}:`. Every other key is derived below that prefix.
 -- ARGV: none of its own.
 -- Returns: nothing; defines functions.
@@ -6,6 +6,8 @@
 local LANE = KEYS[1]
 local FEED_MAX = 10000
 local LOG_MAX = 256
+-- In blocks: more than any reorganisation undoes.
+local UNDOABLE = 1024
 
 local function key(suffix) return LANE .. suffix end
 local function job_key(id) return LANE .. 'job:' .. id end
@@ -227,13 +229,58 @@ local function unwait(child, id)
   redis.call('SREM', key('stranded:') .. child, id)
 end
 
+-- Makes the job of a payout that is due, and takes it to where it waits, or to the workers.
+local function start_payout(id, payment_id, payload, child, referral, hold, line)
+  redis.call('HSET', job_key(id), 'kind', 'payout', 'payload', payload, 'epoch', '0', 'attempts', '0', 'created_at', NOW,
+    'payment', payment_id)
+  redis.call('ZADD', key('wallet:') .. child, NOW, id)
+  redis.call('ZADD', key('wallet:') .. referral.referrer, NOW, id)
+  local job = { kind = 'payout', epoch = '0' }
+  if hold > 0 then
+    local due = string.format('%.0f', NOW + hold)
+    redis.call('ZADD', key('delayed'), due, id)
+    move(id, job, 'held', 'accept', line, 'due', due)
+  elseif referral.status == 'registered' then
+    enqueue(id, job, 'queued', 'accept', line)
+  elseif referral.status == 'failed' then
+    local failure = cjson.encode({ class = 'registration_failed', reason = 'the registration of ' .. child .. ' failed' })
+    redis.call('SADD', key('stranded:') .. child, id)
+    move(id, job, 'failed', 'accept', line, 'error', failure)
+  else
+    redis.call('SADD', key('waiting:') .. child, id)
+    move(id, job, 'waiting', 'accept', line)
+  end
+end
+
+-- Makes the job that writes a referral to the chain.
+local function start_registration(id, child, referrer, payload, line)
+  local k = key('referral:') .. child
+  redis.call('HSET', k, 'status', 'registering', 'referrer', referrer, 'job', id)
+  redis.call('HSETNX', k, 'created_at', NOW)
+  redis.call('HDEL', key('unblock'), child)
+  redis.call('HSET', job_key(id), 'kind', 'register', 'payload', payload, 'epoch', '0', 'attempts', '0', 'created_at', NOW)
+  enqueue(id, { kind = 'register', epoch = '0' }, 'queued', 'accept', line)
+  redis.call('ZADD', key('wallet:') .. child, NOW, id)
+  redis.call('ZADD', key('wallet:') .. referrer, NOW, id)
+end
+
+-- Notes that only the chain's block says so: there is no job that would be undone with it. `what` is the record's key.
+local function learn(what, block) redis.call('ZADD', key('learned'), block, what) end
+
+-- Whether there is a job that brings it about, or has.
+local function is_carried(job)
+  local state = job and redis.call('HGET', job_key(job), 'state')
+  return state and state ~= 'failed' and state ~= 'cancelled'
+end
+
 -- Records that the chain shows a referral, and lets the payouts go that waited for it or failed with an earlier one.
 local function registered(child, referrer, block)
   local k = key('referral:') .. child
-  local known = redis.call('HMGET', k, 'status', 'referrer')
+  local known = redis.call('HMGET', k, 'status', 'referrer', 'job')
   if known[1] ~= 'registered' or known[2] ~= referrer then
     redis.call('HSET', k, 'status', 'registered', 'referrer', referrer, 'block', block)
     redis.call('HSETNX', k, 'created_at', NOW)
+    if not is_carried(known[3]) then learn('referral:' .. child, block) end
   end
   if redis.call('EXISTS', key('waiting:') .. child, key('stranded:') .. child) > 0 then
     redis.call('HSET', key('unblock'), child, 'release')

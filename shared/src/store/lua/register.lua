@@ -27,11 +27,5 @@ end
 local above = record(key('referral:') .. referrer)
 if above.referrer == child and above.status ~= 'failed' then return { 4, above.job or '', above.referrer } end
 
-redis.call('HSET', k, 'status', 'registering', 'referrer', referrer, 'job', id, 'created_at', known.created_at or NOW)
-redis.call('HDEL', key('unblock'), child)
-local job = { kind = 'register', epoch = '0' }
-redis.call('HSET', job_key(id), 'kind', 'register', 'payload', payload, 'epoch', '0', 'attempts', '0', 'created_at', NOW)
-enqueue(id, job, 'queued', 'accept', { by = actor })
-redis.call('ZADD', key('wallet:') .. child, NOW, id)
-redis.call('ZADD', key('wallet:') .. referrer, NOW, id)
+start_registration(id, child, referrer, payload, { by = actor })
 return { 0, id, referrer }

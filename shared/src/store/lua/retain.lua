@@ -9,12 +9,15 @@ local by = key('by:') .. state
 local surplus = redis.call('ZCARD', by) - tonumber(ARGV[2])
 local oldest = redis.call('ZRANGE', by, ARGV[5], ARGV[5] + slice - 1, 'WITHSCORES')
 
--- What outlives a job.
+-- What outlives a job. What was done stays watched without it, as long as a reorganisation may take it back.
 local forget = {}
-function forget.register(id, asked)
-  local referral = key('referral:') .. asked.child
-  if redis.call('HGET', referral, 'job') == id then redis.call('HDEL', referral, 'job') end
-  if state == 'done' then redis.call('HINCRBY', key('affiliate:') .. asked.referrer, 'past_children', 1) end
+function forget.register(id, asked, job)
+  local referral = 'referral:' .. asked.child
+  if redis.call('HGET', key(referral), 'job') == id then redis.call('HDEL', key(referral), 'job') end
+  if state ~= 'done' then return end
+  redis.call('HSET', key(referral), 'archived', state)
+  redis.call('HINCRBY', key('affiliate:') .. asked.referrer, 'past_children', 1)
+  learn(referral, job.block or 0)
 end
 function forget.payout(id, asked, job)
   local payment, k = key('payment:') .. job.payment, key('affiliate:') .. asked.referrer
@@ -24,7 +27,9 @@ function forget.payout(id, asked, job)
   unwait(asked.child, id)
   redis.call('HSET', payment, 'archived', state, 'archived_at', NOW)
   redis.call('HINCRBY', k, 'past_' .. state, 1)
-  if state == 'done' then redis.call('HSET', k, 'past_usdc', usdc, 'past_sge', sge) end
+  if state ~= 'done' then return end
+  redis.call('HSET', k, 'past_usdc', usdc, 'past_sge', sge)
+  learn('payment:' .. job.payment, job.block or 0)
 end
 
 local function remove(id, job)

@@ -12,6 +12,7 @@ local function mark(k, at)
   redis.call('HSET', k, 'decision', 'paid_on_chain', 'paid_block', ARGV[at + 1], 'paid_hash', ARGV[at + 2], 'referrer',
     ARGV[at + 3], 'wallet', ARGV[at + 4], 'usdc', ARGV[at + 5], 'sge', ARGV[at + 6], 'created_at', NOW)
   redis.call('ZADD', key('payments:') .. ARGV[at + 4], NOW, ARGV[at])
+  learn('payment:' .. ARGV[at], ARGV[at + 1])
   out[2] = out[2] + 1
 end
 
