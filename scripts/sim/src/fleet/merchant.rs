@@ -29,7 +29,7 @@ macro_rules! until_answered {
     };
 }
 
-const AGAIN: Duration = Duration::from_millis(400);
+const AGAIN: Duration = Duration::from_millis(1_000);
 
 /// How often merchant and operator asked for something that crosses a payment's way, and how often that was granted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -162,7 +162,7 @@ impl Merchant {
         pause(user.after, at_once).await;
         let registration =
             Registration { child: user.child, referrer: Some(user.referrer), actor: "shop".to_owned() };
-        let registered = until_answered!(self.store.register(&registration));
+        let registered = Box::pin(async { until_answered!(self.store.register(&registration)) }).await;
         self.book().users[n].job = match registered {
             Registered::Accepted { job } | Registered::Known { job: Some(job), .. } => Some(job),
             _ => None,
@@ -180,14 +180,15 @@ impl Merchant {
         let paid = async {
             pause(sale.after, at_once).await;
             for delivery in 0..=sale.repeats {
-                self.pay(n, &sale, wallet, delivery).await;
+                // Its future is large and short-lived: one in place would be kept for the whole of the sale.
+                Box::pin(self.pay(n, &sale, wallet, delivery)).await;
                 pause(Duration::from_millis(700), at_once).await;
             }
         };
         let refunded = async {
             let Some((after, amount)) = sale.refund else { return };
             pause(after, at_once).await;
-            self.refund(n, &sale, wallet, amount).await;
+            Box::pin(self.refund(n, &sale, wallet, amount)).await;
         };
         tokio::join!(paid, refunded);
     }

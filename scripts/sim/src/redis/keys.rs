@@ -20,7 +20,7 @@ pub(super) fn keys(redis: &mut SimRedis, _now: u64, args: &[&[u8]]) -> Outcome {
     if args[0].iter().any(|byte| b"?[\\".contains(byte)) {
         return Err(Failure::not_simulated(args[0]));
     }
-    let found = redis.keyspace.keys().filter(|key| matches(args[0], key));
+    let found = redis.keyspace.keys().into_iter().filter(|key| matches(args[0], key));
     Ok(Reply::Array(found.map(|key| Reply::Bulk(key.clone())).collect()))
 }
 

@@ -1,10 +1,13 @@
 //! The keys and their values, shared between snapshots until they change.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustc_hash::FxHasher;
 
 use super::hash::Fields;
 use super::list::List;
@@ -156,14 +159,31 @@ kind!(Stream, Stream, |_| false);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Slot {
+    key: Bytes,
     pub(super) value: Value,
     /// The last millisecond in which the key exists.
     pub(super) expires_at: Option<u64>,
 }
 
+impl Slot {
+    /// # Panics
+    /// Where another key has the same number, which in all of any simulation will not happen.
+    fn expect_key(&self, key: &[u8]) {
+        assert!(*self.key == *key, "two keys have one number: {:?} and {key:?}", self.key);
+    }
+}
+
+/// The same in every process.
+fn number(key: &[u8]) -> u64 {
+    let mut hasher = FxHasher::default();
+    hasher.write(key);
+    hasher.finish()
+}
+
 #[derive(Debug, Clone, Default)]
 pub(super) struct Keyspace {
-    slots: Arc<BTreeMap<Bytes, Slot>>,
+    /// By the key's number: keys have long beginnings in common, and are looked up more often than anything else happens.
+    slots: Arc<BTreeMap<u64, Slot>>,
     /// No key expires before. Not part of the state: keys know their own times.
     next_expiry: Option<u64>,
 }
@@ -193,25 +213,31 @@ impl Keyspace {
     }
 
     pub(super) fn slot(&self, key: &[u8]) -> Option<&Slot> {
-        self.slots.get(key)
+        self.slots.get(&number(key)).inspect(|slot| slot.expect_key(key))
     }
 
-    pub(super) fn keys(&self) -> impl Iterator<Item = &Bytes> {
-        self.slots.keys()
+    /// Sorted.
+    pub(super) fn keys(&self) -> Vec<&Bytes> {
+        let mut keys: Vec<&Bytes> = self.slots.values().map(|slot| &slot.key).collect();
+        keys.sort_unstable();
+        keys
     }
 
     /// Puts a value in place of whatever the key held.
     pub(super) fn put(&mut self, key: &[u8], value: Value, expires_at: Option<u64>) {
-        let slots = Arc::make_mut(&mut self.slots);
-        match slots.get_mut(key) {
-            Some(slot) => *slot = Slot { value, expires_at },
-            None => drop(slots.insert(key.into(), Slot { value, expires_at })),
+        match Arc::make_mut(&mut self.slots).entry(number(key)) {
+            Entry::Occupied(mut slot) => {
+                slot.get().expect_key(key);
+                (slot.get_mut().value, slot.get_mut().expires_at) = (value, expires_at);
+            }
+            Entry::Vacant(place) => _ = place.insert(Slot { key: key.into(), value, expires_at }),
         }
         self.note_expiry(expires_at);
     }
 
     pub(super) fn set_expiry(&mut self, key: &[u8], expires_at: u64) -> bool {
-        let Some(slot) = Arc::make_mut(&mut self.slots).get_mut(key) else { return false };
+        let Some(slot) = Arc::make_mut(&mut self.slots).get_mut(&number(key)) else { return false };
+        slot.expect_key(key);
         slot.expires_at = Some(expires_at);
         self.note_expiry(Some(expires_at));
         true
@@ -222,7 +248,7 @@ impl Keyspace {
     }
 
     pub(super) fn remove(&mut self, key: &[u8]) -> bool {
-        self.slots.contains_key(key) && Arc::make_mut(&mut self.slots).remove(key).is_some()
+        self.slot(key).is_some() && Arc::make_mut(&mut self.slots).remove(&number(key)).is_some()
     }
 
     pub(super) fn clear(&mut self) {
@@ -250,17 +276,18 @@ impl Keyspace {
         key: &[u8],
         change: impl FnOnce(&mut T) -> R,
     ) -> Result<R, Failure> {
+        let number = number(key);
         let slots = Arc::make_mut(&mut self.slots);
-        let slot = match slots.get_mut(key) {
-            Some(slot) => slot,
-            None => slots
-                .entry(key.into())
-                .or_insert_with(|| Slot { value: T::wrap(Shared::default()), expires_at: None }),
-        };
+        let slot = slots.entry(number).or_insert_with(|| Slot {
+            key: key.into(),
+            value: T::wrap(Shared::default()),
+            expires_at: None,
+        });
+        slot.expect_key(key);
         let value = T::of_mut(&mut slot.value).ok_or_else(Failure::wrong_type)?.change();
         let out = change(value);
         if value.is_void() {
-            slots.remove(key);
+            slots.remove(&number);
         }
         Ok(out)
     }
