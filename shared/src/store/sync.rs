@@ -54,7 +54,7 @@ pub struct PaidPayment {
 pub struct Compared {
     /// Payments that were not known.
     pub marked: u64,
-    /// Jobs that had failed, and are settled now.
+    /// Jobs that no transaction of ours carries, and are settled now.
     pub settled: u64,
     /// Payments that people must look at, and what is wrong with them.
     pub disagreements: Vec<(PaymentId, String)>,

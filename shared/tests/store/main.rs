@@ -8,6 +8,7 @@ mod fleet;
 mod indexes;
 mod intake;
 mod job_machine;
+mod learned;
 mod lease;
 mod query;
 mod recovery;

@@ -15,6 +15,11 @@ const MOST_REOPENED: u64 = 1_024;
 /// In blocks: how far below the newest final one what is known from the chain alone is watched. `UNDOABLE` in `lib.lua`.
 const WATCHED: u64 = 1_024;
 
+/// Below it nothing is taken back.
+fn lowest(deep: Head) -> BlockNumber {
+    BlockNumber::new(deep.number.get().saturating_sub(WATCHED))
+}
+
 impl Leader {
     /// Compares the newest final block with the one that was it before, also under earlier leaders, and remembers it.
     pub(super) async fn watch_final(&mut self, deep: Head) -> Result<(), RoundError> {
@@ -49,7 +54,7 @@ impl Leader {
             }
         }
         // What was learned from a block that was not final may have gone with it; it is held against the first final one.
-        let above = before.map_or(0, |(number, _)| number.get() + 1).max(deep.number.get().saturating_sub(WATCHED));
+        let above = before.map_or(0, |(number, _)| number.get() + 1).max(lowest(deep).get());
         let (unlearned, is_sure) = self.unlearn(BlockNumber::new(above), deep).await?;
         match (unlearned, is_sure) {
             (0, false) => Ok(()),
@@ -66,6 +71,8 @@ impl Leader {
         let opened = self.reopen(deep).await?;
         crash_point!("after_reopen");
         let (unlearned, is_sure_too) = self.unlearn(BlockNumber::new(0), deep).await?;
+        // The checkpoint may be above the fork.
+        super::sync::again(&self.ctx, &self.fence, lowest(deep), deep.number).await?;
         if is_sure && is_sure_too {
             self.remember_final(deep).await?;
         }

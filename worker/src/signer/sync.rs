@@ -1,11 +1,11 @@
 //! Replays the contracts' events into a Redis that may know less than the chain. Until that is done nothing is accepted,
 //! cancelled or signed.
 
-use shared::ids::BlockNumber;
+use shared::ids::{BlockNumber, Hash32};
 use shared::money::Commission;
 use shared::store::{Fence, PaidPayment, Replay, StoreError};
 
-use crate::chain::{ChainError, ChainEventKind, EVENT_SPAN};
+use crate::chain::{ChainError, ChainEventKind, EVENT_SPAN, Head};
 use crate::context::Context;
 use crate::gates;
 
@@ -33,6 +33,11 @@ pub(super) async fn ensure(ctx: &Context, fence: &Fence, force: bool) -> Result<
     }
     let head = ctx.chain.head().await?.number;
     let deep = head.below(ctx.config.confirmations);
+    // Looked at before the events are: were they of another branch, the two would differ later.
+    let block = match deep {
+        Some(deep) => ctx.chain.agreed_block(deep).await?,
+        None => None,
+    };
     let begun = state.replay.filter(|_| state.resume.is_some());
     // What was replayed less than the confirmation depth ago may have been reorganised since.
     let again = state.resume.or(state.checkpoint);
@@ -52,12 +57,35 @@ pub(super) async fn ensure(ctx: &Context, fence: &Fence, force: bool) -> Result<
         crash_point!("after_replayed_span");
         from = to.get() + 1;
     }
+    if let Some(block) = block {
+        remember_final(ctx, fence, state.last_final, block).await?;
+    }
     if !ctx.store.set_synced(fence, &state.run_id, head).await? {
         return Err(SyncError::Overtaken);
     }
     tracing::info!(events = shown.events, block = head.get(), "synced");
     crash_point!("after_synced");
     Ok(true)
+}
+
+/// Remembers the block that payments counted as final at, above the one that was it before: a reorganisation of it is noticed
+/// by whoever leads next. One of the block before is that leader's to take back.
+async fn remember_final(
+    ctx: &Context,
+    fence: &Fence,
+    before: Option<(BlockNumber, Hash32)>,
+    deep: Head,
+) -> Result<(), SyncError> {
+    if let Some((number, hash)) = before {
+        let is_so = |block: Option<Head>| block.is_some_and(|block| block.hash == hash);
+        if deep.number <= number || !is_so(ctx.chain.agreed_block(number).await?) {
+            return Ok(());
+        }
+    }
+    match ctx.store.set_final(fence, deep.number, deep.hash).await? {
+        true => Ok(()),
+        false => Err(SyncError::Overtaken),
+    }
 }
 
 /// Tells a synced Redis what the contracts did up to `deep` and moves its checkpoint there, once that is worth a question.
@@ -85,6 +113,22 @@ pub(super) async fn follow(
         true => Ok(Some(to)),
         false => Err(SyncError::Overtaken),
     }
+}
+
+/// Tells Redis once more what the contracts did from `from` up to `deep`: the blocks are others than those it was told of.
+pub(super) async fn again(
+    ctx: &Context,
+    fence: &Fence,
+    from: BlockNumber,
+    deep: BlockNumber,
+) -> Result<(), SyncError> {
+    let mut from = from.max(ctx.config.start_block).get();
+    while from <= deep.get() {
+        let to = BlockNumber::new(deep.get().min(from + span() - 1));
+        replay(ctx, fence, BlockNumber::new(from), to, Some(deep)).await?;
+        from = to.get() + 1;
+    }
+    Ok(())
 }
 
 /// Blocks per question. In builds with `failpoints`, `FAILPOINTS=replay_span=return(<blocks>)` makes it fewer.
@@ -138,7 +182,7 @@ async fn replay(
     crash_point!("after_referrals");
     let compared = ctx.store.mark_paid(fence, &ctx.worker, &paid).await?.ok_or(SyncError::Overtaken)?;
     if compared.settled > 0 {
-        tracing::warn!(jobs = compared.settled, "jobs had failed and are paid on the chain: settled");
+        tracing::warn!(jobs = compared.settled, "jobs that no transaction of ours carries are paid on the chain: settled");
     }
     for (payment, what) in &compared.disagreements {
         ctx.metrics.disagreements.inc();

@@ -20,6 +20,7 @@ impl Leader {
     /// Rebuilds memory from the journal and brings chain and journal together. Safe to repeat.
     pub(super) async fn take_over(&mut self) -> Result<(), RoundError> {
         sync::ensure(&self.ctx, &self.fence, false).await?;
+        self.last_final = None;
         let signer = self.ctx.signer();
         let expected = self.ctx.store.next_nonce(signer).await?;
         let unreadable = self.remember_open().await?;

@@ -104,6 +104,50 @@ async fn a_payment_that_is_not_deep_yet_when_redis_is_emptied_may_still_be_undon
 }
 
 #[tokio::test]
+async fn what_only_the_chain_knew_is_brought_about_again_once_a_deep_reorganisation_took_it_back() -> Result<()> {
+    let world = quick().confirmations(2).start().await?;
+    let client = world.client()?;
+    let before = world.anvil.block_number().await?;
+    let (child, referrer) = registered(&client).await?;
+    let paid = deliveries(std::slice::from_ref(&child), "forgotten", 3);
+    at_once(paid.iter().map(|delivery| async { client.deliver(delivery).await?.expect(&[202]) })).await?;
+    until_idle(&client, LIMIT).await?;
+    world.anvil.set_mining(Mining::Manual).await?;
+    world.redis.cli(&["FLUSHALL"]).await?;
+    client.until_ready(LIMIT).await?;
+    // Two are delivered again before the chain takes them back, and one after.
+    for delivery in &paid[..2] {
+        let answer = client.deliver(delivery).await?;
+        ensure!(answer.text("decision") == Some("paid_on_chain"), "{answer:?}");
+    }
+    let final_block = async || world.redis.cli(&["HGET", &world.key("synced"), "final_block"]).await;
+    until("a final block", LIMIT, || async { Ok((!final_block().await?.trim().is_empty()).then_some(())) })
+        .await?;
+    world.anvil.reorg(world.anvil.block_number().await? - before).await?;
+    ensure!(world.contracts.paid().await?.is_empty(), "still paid");
+    ensure!(world.contracts.referrer_of(child.parse()?).await?.is_zero(), "still registered");
+    world.anvil.mine(4).await?;
+    world.anvil.set_mining(Mining::Every(1)).await?;
+    until("signing to be frozen", LIMIT, || async {
+        let stats = client.get("/api/stats").await?.expect(&[200])?.body;
+        Ok(stats["closed_gates"].to_string().contains("lane:reconcile").then_some(()))
+    })
+    .await?;
+    client.resume("reconcile", "the fork is understood").await?.expect(&[200])?;
+    let last = client.deliver(&paid[2]).await?;
+    ensure!([200, 202].contains(&last.status), "{last:?}");
+    until("all three to be paid again", LIMIT, || async {
+        Ok((world.contracts.paid().await?.len() == 3).then_some(()))
+    })
+    .await?;
+    until_idle(&client, LIMIT).await?;
+    ensure!(count_in(&client, "done").await? == 4, "a registration and three payouts");
+    let affiliate = client.get(&format!("/api/affiliates/{referrer}")).await?.expect(&[200])?.body;
+    ensure!(affiliate["payouts"]["done"] == 3, "{affiliate:#}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_other_hands_registered_becomes_known_and_the_checkpoint_follows_the_chain() -> Result<()> {
     let world = quick().start().await?;
     let client = world.client()?;

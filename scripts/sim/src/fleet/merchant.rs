@@ -21,8 +21,9 @@ use super::settings::{HOLD_MS, rules};
 macro_rules! until_answered {
     ($delivery:expr) => {
         loop {
-            if let Ok(Intake::Open(answer)) = $delivery.await {
-                break answer;
+            match $delivery.await {
+                Ok(Intake::Open(answer)) => break answer,
+                other => tracing::info!(answer = ?other.err(), "the merchant delivers again"),
             }
             sleep(AGAIN).await;
         }

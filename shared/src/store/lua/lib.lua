@@ -311,9 +311,15 @@ local function fail(id, job, line, ...)
   move(id, job, 'failed', 'fail', line, ...)
 end
 
+-- The stages in which no transaction of ours carries a job that has not succeeded: the chain may show it as done all the same.
+local UNCARRIED = {
+  queued = true, waiting = true, delayed = true, held = true, gated = true, retrying = true, checking = true, ready = true,
+  failed = true,
+}
+
 -- Takes a job that the chain shows as done to `confirming` without a nonce; the leader finishes it N deep.
 local function settle(id, job, line, block)
-  if job.stage == 'failed' and job.kind == 'payout' then unwait(cjson.decode(job.payload).child, id) end
+  if job.kind == 'payout' then unwait(cjson.decode(job.payload).child, id) end
   line.block = block
   move(id, job, 'confirming', 'settle', line, 'block', block)
   redis.call('ZADD', key('settling'), block, id)

@@ -1,6 +1,6 @@
 -- Holds payments that the chain shows as paid, deep enough, against what is recorded. One that is not known is marked, so
--- that it is never accepted again; a job that failed is settled; where the chain paid what was not due or other amounts than
--- recorded, only people can help, and no new nonces are given out until they have.
+-- that it is never accepted again; a job that no transaction of ours carries is settled; where the chain paid what was not
+-- due or other amounts than recorded, only people can help, and no new nonces are given out until they have.
 -- KEYS: 1 = lane prefix
 -- ARGV: 1 = lease value, 2 = who, then per payment: payment id, block, hash, referrer, child, usdc, sge
 -- Returns: {code, marked, settled}, and per payment that people must look at: its id and what is wrong with it; code: 0 done,
@@ -43,7 +43,7 @@ for at = 3, #ARGV, 7 do
     close_gate('lane:reconcile', 'payment ' .. id .. ': ' .. wrong, ARGV[2], NOW)
     out[#out + 1] = id
     out[#out + 1] = wrong
-  elseif not wrong and job.stage == 'failed' then
+  elseif not wrong and UNCARRIED[job.stage] then
     settle(payment.job, job, { by = ARGV[2] }, ARGV[at + 1])
     out[3] = out[3] + 1
   end

@@ -34,7 +34,11 @@ function take_back.payment(id, job)
   local payment = record(k)
   local was_done = payment.archived == 'done'
   if payment.decision ~= 'paid_on_chain' and not was_done then return 0 end
-  if not payment.fingerprint then
+  if not payment.fingerprint and payment.refunded then
+    -- A refund that came first stays, and meets the payment when that is delivered.
+    redis.call('HDEL', k, 'decision', 'paid_block', 'paid_hash', 'referrer', 'usdc', 'sge')
+    return 1
+  elseif not payment.fingerprint then
     redis.call('ZREM', key('payments:') .. payment.wallet, id)
     redis.call('DEL', k)
     return 1

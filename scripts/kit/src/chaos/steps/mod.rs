@@ -83,6 +83,7 @@ pub const CRASH_POINTS: &[Step] = &[
     step("after_reorg_gate", Scene::DeepReorg),
     step("after_undo", Scene::DeepReorg),
     step("after_reopen", Scene::DeepReorg),
+    step("after_unlearn", Scene::DeepReorg),
 ];
 
 /// Those of ordinary work, which any schedule comes by.
