@@ -96,6 +96,16 @@ async fn one_that_was_never_delivered_is_forgotten_and_accepted_when_it_is() {
 }
 
 #[tokio::test]
+async fn a_refund_that_came_before_the_payment_outlives_what_the_chain_took_back() {
+    let (_redis, world) = support::start().await;
+    let payment = paid_before(&world, false).await;
+    world.refund(&refund_of(&payment, 1, "100")).await;
+    assert_eq!(unlearn(&world, &[Learned::Paid(id_of(&payment))]).await, Some(1));
+    assert_eq!(decision(&world.accept(&payment).await), "refunded");
+    assert_consistent(&world).await;
+}
+
+#[tokio::test]
 async fn one_that_was_refunded_in_full_meanwhile_is_cancelled_and_nothing_is_owed() {
     let (_redis, world) = support::start().await;
     let payment = paid_before(&world, true).await;

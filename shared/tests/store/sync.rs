@@ -56,6 +56,32 @@ async fn a_job_that_failed_and_is_paid_on_the_chain_is_settled() {
 }
 
 #[tokio::test]
+async fn a_job_that_no_transaction_of_ours_carries_is_settled_wherever_it_waits() {
+    let (_redis, world) = support::start().await;
+    let queued = world.payout().await;
+    let (payment, gated, _) = world.checking().await;
+    world.leave(gated, support::park("float")).await.unwrap();
+    let gated = (payment, gated);
+    let (payment, held) = world.ready().await;
+    let ready = (payment, held.job);
+    for (payment, job) in [&queued, &gated, &ready] {
+        assert_eq!(compare(&world, payment, 0).await, Compared { settled: 1, ..Compared::default() });
+        assert_eq!(world.stage(*job).await, Stage::Confirming);
+        // What is paid is not cancelled any more: the refund is owed once it is done.
+        let refunded = world.refund(&refund_of(payment, 1, "100")).await;
+        assert!(
+            matches!(refunded, Refunded::Applied { outcome: RefundOutcome::RefundRequested, .. }),
+            "{refunded:?}"
+        );
+    }
+    // One that a transaction of ours carries is that one's.
+    let (payment, held, _) = world.submitted().await;
+    assert_eq!(compare(&world, &payment, 0).await, Compared::default());
+    assert_eq!(world.stage(held.job).await, Stage::Submitted);
+    assert_consistent(&world).await;
+}
+
+#[tokio::test]
 async fn what_was_paid_though_cancelled_or_in_other_amounts_is_told_once() {
     let (_redis, world) = support::start().await;
     let (payment, job) = world.payout().await;
