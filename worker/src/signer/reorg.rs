@@ -67,8 +67,11 @@ impl Leader {
     /// done again, which changes nothing twice.
     async fn take_back(&mut self, deep: Head) -> Result<(), RoundError> {
         let (undone, is_sure) = self.undo(deep).await?;
+        // Also where a question further down gets no answer: the next time there may be nothing left to take back.
+        self.must_take_over |= undone > 0;
         crash_point!("after_undo");
         let opened = self.reopen(deep).await?;
+        self.must_take_over |= opened > 0;
         crash_point!("after_reopen");
         let (unlearned, is_sure_too) = self.unlearn(BlockNumber::new(0), deep).await?;
         // The checkpoint may be above the fork.

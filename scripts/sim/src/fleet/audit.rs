@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use redis::Value;
 use shared::ids::{BlockNumber, PaymentId, Wallet};
-use shared::job::{Job, Payload};
+use shared::job::{FailureClass, Job, Payload};
 use shared::job_state::JobState;
 use shared::money::{Sge, Usdc};
 use shared::store::PaymentView;
@@ -196,8 +196,10 @@ impl Rules {
             }
             (Some(JobState::Failed), _, None) => {
                 sums.failed += 1;
-                if !self.blocklisted.contains(&referrer) {
-                    let why = job.and_then(|job| job.last_failure.as_ref());
+                let why = job.and_then(|job| job.last_failure.as_ref());
+                // Workers die by the storm, and the same job may be in their hands each time.
+                let is_poison = why.is_some_and(|why| why.class == FailureClass::Poison);
+                if !self.blocklisted.contains(&referrer) && !is_poison {
                     wrong.push(format!("{name}: failed for no good reason: {why:?}"));
                 }
             }
@@ -211,8 +213,10 @@ impl Rules {
                     wrong.push(format!("{name}: recorded as cancelled, on the chain {on_chain:?}"));
                 }
             }
-            // Reported while Redis had forgotten the registration: no money is on either side.
-            (None, Some("unknown_wallet"), None) if self.memory_was_lost => sums.cancelled += 1,
+            // Reported while Redis had forgotten the registration: no money is on either side, or people were told.
+            (None, Some("unknown_wallet"), on_chain) if self.memory_was_lost && (on_chain.is_none() || excused) => {
+                sums.cancelled += 1;
+            }
             (state, decision, on_chain) => wrong.push(format!(
                 "{name}: recorded as {state:?}, decided as {decision:?}, on the chain {on_chain:?}"
             )),
