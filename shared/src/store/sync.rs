@@ -25,6 +25,8 @@ pub struct SyncState {
     pub resume: Option<BlockNumber>,
     /// The newest block that was final, and its hash.
     pub last_final: Option<(BlockNumber, Hash32)>,
+    /// The newest block that counted as final in a replay, and its hash; above the other, or none.
+    pub last_replayed: Option<(BlockNumber, Hash32)>,
 }
 
 /// How far a replay of contract events has come.
@@ -156,7 +158,27 @@ impl Store {
         block: BlockNumber,
         hash: Hash32,
     ) -> Result<bool, StoreError> {
-        let args = Args::new().arg(fence).arg(block).arg(hash);
+        self.note_final(fence, block, hash, "final").await
+    }
+
+    /// Remembers the block up to which a replay believed payments. `false` when fenced.
+    pub async fn set_replayed(
+        &self,
+        fence: &Fence,
+        block: BlockNumber,
+        hash: Hash32,
+    ) -> Result<bool, StoreError> {
+        self.note_final(fence, block, hash, "replayed").await
+    }
+
+    async fn note_final(
+        &self,
+        fence: &Fence,
+        block: BlockNumber,
+        hash: Hash32,
+        what: &str,
+    ) -> Result<bool, StoreError> {
+        let args = Args::new().arg(fence).arg(block).arg(hash).arg(what);
         Ok(self.run::<i64>(&script::FINAL_SET, args).await? == 0)
     }
 
@@ -220,6 +242,10 @@ pub(super) fn state(run_id: &str, record: &Record<'_>) -> Result<SyncState, Stor
         replay,
         last_final: match record.maybe("final_block", block)? {
             Some(number) => Some((number, record.need("final_hash", "a hash")?)),
+            None => None,
+        },
+        last_replayed: match record.maybe("replayed_block", block)? {
+            Some(number) => Some((number, record.need("replayed_hash", "a hash")?)),
             None => None,
         },
     })

@@ -28,6 +28,7 @@ impl Leader {
             last_head: self.last_head,
             checkpoint: self.checkpoint,
             last_final: self.last_final,
+            last_replayed: self.last_replayed,
             chain_seen: self.chain_seen,
             tips: self.tips,
             must_take_over: self.must_take_over,
@@ -52,12 +53,14 @@ impl Hash for Leader {
             last_head,
             checkpoint,
             last_final,
+            last_replayed,
             chain_seen,
             tips,
             must_take_over,
             away_since,
         } = self;
         (fence, keeper.state(), next, holes, open, conditions, closed).hash(state);
-        (last_head, checkpoint, last_final, chain_seen, tips, must_take_over, away_since).hash(state);
+        (last_head, checkpoint, last_final, last_replayed, chain_seen, tips).hash(state);
+        (must_take_over, away_since).hash(state);
     }
 }

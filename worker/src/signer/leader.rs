@@ -106,6 +106,8 @@ pub struct Leader {
     pub(super) checkpoint: Option<BlockNumber>,
     /// The newest block that was final, and its hash.
     pub(super) last_final: Option<(BlockNumber, Hash32)>,
+    /// The block that counted as final in a replay, while it is above that one.
+    pub(super) last_replayed: Option<(BlockNumber, Hash32)>,
     /// When the chain last answered, as far as this leader asked.
     pub(super) chain_seen: Monotonic,
     pub(super) tips: Tips,
@@ -130,6 +132,7 @@ impl Leader {
             last_head: None,
             checkpoint: None,
             last_final: None,
+            last_replayed: None,
             chain_seen,
             tips: Tips::USUAL,
             must_take_over: true,

@@ -1,7 +1,7 @@
 //! A block that was final and is no more. What it undid is open again, so that every record is truthful and the very same
 //! transactions settle it; nothing new is signed until somebody has looked.
 
-use shared::ids::{BlockNumber, JobId};
+use shared::ids::{BlockNumber, Hash32, JobId};
 use shared::store::{Brief, Learned};
 
 use super::leader::Leader;
@@ -21,13 +21,14 @@ fn lowest(deep: Head) -> BlockNumber {
 }
 
 impl Leader {
-    /// Compares the newest final block with the one that was it before, also under earlier leaders, and remembers it.
+    /// Compares the newest final block with the one that was it before, also under earlier leaders and in their replays, and
+    /// remembers it.
     pub(super) async fn watch_final(&mut self, deep: Head) -> Result<(), RoundError> {
-        let before = match self.last_final {
-            Some(known) => Some(known),
-            None => self.ctx.store.sync_state().await?.last_final,
-        };
-        if let Some((number, hash)) = before {
+        if self.last_final.is_none() {
+            let state = self.ctx.store.sync_state().await?;
+            (self.last_final, self.last_replayed) = (state.last_final, state.last_replayed);
+        }
+        for (number, hash) in self.last_final.into_iter().chain(self.last_replayed) {
             if deep.number < number {
                 // An endpoint is behind; once it has caught up this is looked at.
                 return Ok(());
@@ -40,27 +41,33 @@ impl Leader {
             // Endpoints that contradict each other prove nothing.
             let Some(now) = now else { return Ok(()) };
             if now != hash {
-                let reason = format!(
-                    "block {number} was final with {} confirmations as {hash} and is {now} now: a reorganisation deeper than \
-                     CONFIRMATIONS. What it undid is open again; nothing new is signed until you resume `reconcile`",
-                    self.ctx.config.confirmations
-                );
-                if self.ctx.store.close_gate(gates::RECONCILE, &reason, &self.ctx.worker).await? {
-                    self.ctx.metrics.deep_reorgs.inc();
-                    tracing::error!(gate = gates::RECONCILE, reason, "the chain took back what was final");
-                }
-                crash_point!("after_reorg_gate");
+                self.freeze(number, hash, now).await?;
                 return self.take_back(deep).await;
             }
         }
         // What was learned from a block that was not final may have gone with it; it is held against the first final one.
-        let above = before.map_or(0, |(number, _)| number.get() + 1).max(lowest(deep).get());
+        let above = self.last_final.map_or(0, |(number, _)| number.get() + 1).max(lowest(deep).get());
         let (unlearned, is_sure) = self.unlearn(BlockNumber::new(above), deep).await?;
         match (unlearned, is_sure) {
             (0, false) => Ok(()),
             (0, true) => self.remember_final(deep).await,
             (some, _) => Err(RoundError::Outdated(format!("{some} records of the chain are open again"))),
         }
+    }
+
+    /// Lets people know that a block which was final is another one now.
+    async fn freeze(&self, number: BlockNumber, was: Hash32, is: Hash32) -> Result<(), RoundError> {
+        let reason = format!(
+            "block {number} was final with {} confirmations as {was} and is {is} now: a reorganisation deeper than \
+             CONFIRMATIONS. What it undid is open again; nothing new is signed until you resume `reconcile`",
+            self.ctx.config.confirmations
+        );
+        if self.ctx.store.close_gate(gates::RECONCILE, &reason, &self.ctx.worker).await? {
+            self.ctx.metrics.deep_reorgs.inc();
+            tracing::error!(gate = gates::RECONCILE, reason, "the chain took back what was final");
+        }
+        crash_point!("after_reorg_gate");
+        Ok(())
     }
 
     /// Takes back what is not so any more. Only once all of it is does the new block count as final: until then this is
@@ -109,6 +116,7 @@ impl Leader {
             }
             crash_point!("after_final");
             self.last_final = Some((deep.number, deep.hash));
+            self.last_replayed = None;
         }
         Ok(())
     }

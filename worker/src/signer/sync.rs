@@ -5,7 +5,7 @@ use shared::ids::{BlockNumber, Hash32};
 use shared::money::Commission;
 use shared::store::{Fence, PaidPayment, Replay, StoreError};
 
-use crate::chain::{ChainError, ChainEventKind, EVENT_SPAN, Head};
+use crate::chain::{ChainError, ChainEventKind, EVENT_SPAN};
 use crate::context::Context;
 use crate::gates;
 
@@ -33,11 +33,9 @@ pub(super) async fn ensure(ctx: &Context, fence: &Fence, force: bool) -> Result<
     }
     let head = ctx.chain.head().await?.number;
     let deep = head.below(ctx.config.confirmations);
-    // Looked at before the events are: were they of another branch, the two would differ later.
-    let block = match deep {
-        Some(deep) => ctx.chain.agreed_block(deep).await?,
-        None => None,
-    };
+    if let Some(deep) = deep {
+        remember_replayed(ctx, fence, state.last_replayed, deep).await?;
+    }
     let begun = state.replay.filter(|_| state.resume.is_some());
     // What was replayed less than the confirmation depth ago may have been reorganised since.
     let again = state.resume.or(state.checkpoint);
@@ -57,9 +55,6 @@ pub(super) async fn ensure(ctx: &Context, fence: &Fence, force: bool) -> Result<
         crash_point!("after_replayed_span");
         from = to.get() + 1;
     }
-    if let Some(block) = block {
-        remember_final(ctx, fence, state.last_final, block).await?;
-    }
     if !ctx.store.set_synced(fence, &state.run_id, head).await? {
         return Err(SyncError::Overtaken);
     }
@@ -68,21 +63,23 @@ pub(super) async fn ensure(ctx: &Context, fence: &Fence, force: bool) -> Result<
     Ok(true)
 }
 
-/// Remembers the block that payments counted as final at, above the one that was it before: a reorganisation of it is noticed
-/// by whoever leads next. One of the block before is that leader's to take back.
-async fn remember_final(
+/// Remembers the block that payments count as final at, before the first of them does: a reorganisation of it is noticed by
+/// whoever leads next, also where this replay does not come to its end. One of the block that an earlier replay remembered
+/// is still to be noticed, so that one stays.
+async fn remember_replayed(
     ctx: &Context,
     fence: &Fence,
     before: Option<(BlockNumber, Hash32)>,
-    deep: Head,
+    deep: BlockNumber,
 ) -> Result<(), SyncError> {
     if let Some((number, hash)) = before {
-        let is_so = |block: Option<Head>| block.is_some_and(|block| block.hash == hash);
-        if deep.number <= number || !is_so(ctx.chain.agreed_block(number).await?) {
+        let now = ctx.chain.agreed_block(number).await?;
+        if deep < number || now.is_none_or(|block| block.hash != hash) {
             return Ok(());
         }
     }
-    match ctx.store.set_final(fence, deep.number, deep.hash).await? {
+    let Some(block) = ctx.chain.agreed_block(deep).await? else { return Ok(()) };
+    match ctx.store.set_replayed(fence, block.number, block.hash).await? {
         true => Ok(()),
         false => Err(SyncError::Overtaken),
     }

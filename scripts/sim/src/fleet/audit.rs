@@ -95,10 +95,18 @@ pub(super) async fn settle_up(world: &World, merchant: &Merchant) -> (Sums, Vec<
         let book = merchant.book();
         (book.users.clone(), book.sales.clone())
     };
+    let mut poison = BTreeSet::new();
+    for (n, user) in book_users.iter().enumerate() {
+        let Some(job) = user.job else { continue };
+        if merchant.store.job(job).await.ok().flatten().is_some_and(|job| is_poison(&job)) {
+            poison.insert(n);
+        }
+    }
     let rules = {
         let state = world.state();
         Rules {
             head,
+            poison,
             blocklisted: state.blocklisted.clone(),
             memory_was_lost: state.memory_was_lost,
             may_differ: state.may_differ(),
@@ -126,7 +134,11 @@ pub(super) async fn settle_up(world: &World, merchant: &Merchant) -> (Sums, Vec<
     for (payment, paid) in paid.iter().filter(|(payment, _)| !known.contains(payment)) {
         wrong.push(format!("{payment} is paid, and nobody asked for it: {paid:?}"));
     }
-    for user in &book_users {
+    for (n, user) in book_users.iter().enumerate() {
+        if rules.poison.contains(&n) {
+            sums.failed += 1;
+            continue;
+        }
         let Some(job) = user.job else { continue };
         let job = merchant.store.job(job).await.ok().flatten();
         let referrer = world.state().chain.state().registry.referrer_of(user.child.address());
@@ -161,6 +173,8 @@ struct Case<'a> {
 struct Rules {
     head: u64,
     blocklisted: BTreeSet<Wallet>,
+    /// The users whose registration failed like that; their payouts do with it.
+    poison: BTreeSet<usize>,
     memory_was_lost: bool,
     /// Something that was answered for, or final, is so no more: Redis forgot it, or a reorganisation deeper than
     /// `CONFIRMATIONS` changed it.
@@ -197,8 +211,7 @@ impl Rules {
             (Some(JobState::Failed), _, None) => {
                 sums.failed += 1;
                 let why = job.and_then(|job| job.last_failure.as_ref());
-                // Workers die by the storm, and the same job may be in their hands each time.
-                let is_poison = why.is_some_and(|why| why.class == FailureClass::Poison);
+                let is_poison = job.is_some_and(is_poison) || self.poison.contains(&sale.user);
                 if !self.blocklisted.contains(&referrer) && !is_poison {
                     wrong.push(format!("{name}: failed for no good reason: {why:?}"));
                 }
@@ -244,6 +257,12 @@ impl Rules {
         }
         None
     }
+}
+
+/// Whether it failed for having been in the hands of workers that the storm killed, each time.
+fn is_poison(job: &Job) -> bool {
+    let class = job.last_failure.as_ref().map(|why| why.class);
+    matches!(job.state, JobState::Failed) && class == Some(FailureClass::Poison)
 }
 
 fn id_of(sale: &Sale) -> PaymentId {

@@ -192,6 +192,11 @@ impl Ghosts {
         for nonce in 0..next {
             self.forgotten.extend(journaled(redis, now, self.signer, nonce));
         }
+        self.forget();
+    }
+
+    /// Redis does not know any more what was signed, or final.
+    pub(super) fn forget(&mut self) {
         self.intents.clear();
         self.untold = None;
     }

@@ -183,8 +183,7 @@ impl World {
         let id = run_id(state.runs);
         if let Some(data) = data {
             state.redis = data;
-            // It knows no more what the other knew to be final.
-            state.ghosts.untold = None;
+            state.ghosts.forget();
         }
         state.redis.restart(&id);
         for watched in state.watched.values() {
