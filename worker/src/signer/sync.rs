@@ -179,7 +179,10 @@ async fn replay(
     crash_point!("after_referrals");
     let compared = ctx.store.mark_paid(fence, &ctx.worker, &paid).await?.ok_or(SyncError::Overtaken)?;
     if compared.settled > 0 {
-        tracing::warn!(jobs = compared.settled, "jobs that no transaction of ours carries are paid on the chain: settled");
+        tracing::warn!(
+            jobs = compared.settled,
+            "jobs that no transaction of ours carries are paid on the chain: settled"
+        );
     }
     for (payment, what) in &compared.disagreements {
         ctx.metrics.disagreements.inc();

@@ -104,7 +104,8 @@ async fn a_payment_that_is_not_deep_yet_when_redis_is_emptied_may_still_be_undon
 }
 
 #[tokio::test]
-async fn what_only_the_chain_knew_is_brought_about_again_once_a_deep_reorganisation_took_it_back() -> Result<()> {
+async fn what_only_the_chain_knew_is_brought_about_again_once_a_deep_reorganisation_took_it_back()
+-> Result<()> {
     let world = quick().confirmations(2).start().await?;
     let client = world.client()?;
     let before = world.anvil.block_number().await?;

@@ -227,7 +227,9 @@ impl Rules {
                 }
             }
             // Reported while Redis had forgotten the registration: no money is on either side, or people were told.
-            (None, Some("unknown_wallet"), on_chain) if self.memory_was_lost && (on_chain.is_none() || excused) => {
+            (None, Some("unknown_wallet"), on_chain)
+                if self.memory_was_lost && (on_chain.is_none() || excused) =>
+            {
                 sums.cancelled += 1;
             }
             (state, decision, on_chain) => wrong.push(format!(

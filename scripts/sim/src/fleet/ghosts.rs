@@ -172,7 +172,9 @@ impl Ghosts {
         let hashes = journaled(redis, now, self.signer, nonce);
         if !hashes.contains(&hash) {
             if !self.forgotten.contains(&hash) {
-                self.violation(format!("G4: {hash} at nonce {nonce} was broadcast and is not in the journal"));
+                self.violation(format!(
+                    "G4: {hash} at nonce {nonce} was broadcast and is not in the journal"
+                ));
             }
             // A journal that was lost binds nobody.
             return;
