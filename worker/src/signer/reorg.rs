@@ -2,7 +2,7 @@
 //! transactions settle it; nothing new is signed until somebody has looked.
 
 use shared::ids::{BlockNumber, Hash32, JobId};
-use shared::store::{Brief, Learned};
+use shared::store::{Brief, Learned, SLICE};
 
 use super::leader::Leader;
 use super::round_error::RoundError;
@@ -98,15 +98,20 @@ impl Leader {
     /// whether that is all.
     async fn unlearn(&mut self, from: BlockNumber, deep: Head) -> Result<(u64, bool), RoundError> {
         let learned = self.ctx.store.learned(from..=deep.number).await?;
-        let settled = self.settled(&learned, deep).await?;
-        let gone = learned.iter().zip(&settled).filter(|(_, settled)| **settled == Settled::Not);
-        let gone: Vec<Learned> = gone.map(|(learned, _)| learned.clone()).collect();
-        for learned in &gone {
-            tracing::error!(?learned, block.number = deep.number.get(), "it was in a block that is no more");
+        let (mut taken, mut is_sure) = (0, true);
+        for slice in learned.chunks(SLICE) {
+            let settled = self.settled(slice, deep).await?;
+            is_sure &= !settled.contains(&Settled::Undecided);
+            let gone = slice.iter().zip(&settled).filter(|(_, settled)| **settled == Settled::Not);
+            let gone: Vec<Learned> = gone.map(|(learned, _)| learned.clone()).collect();
+            for learned in &gone {
+                tracing::error!(?learned, block.number = deep.number.get(), "it was in a block that is no more");
+            }
+            let answer = self.ctx.store.unlearn(&self.fence, &self.ctx.worker, deep.number, &gone).await?;
+            taken += Self::fenced(answer)?;
         }
-        let taken = self.ctx.store.unlearn(&self.fence, &self.ctx.worker, deep.number, &gone).await?;
         crash_point!("after_unlearn");
-        Ok((Self::fenced(taken)?, !settled.contains(&Settled::Undecided)))
+        Ok((taken, is_sure))
     }
 
     async fn remember_final(&mut self, deep: Head) -> Result<(), RoundError> {
