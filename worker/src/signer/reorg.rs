@@ -105,7 +105,11 @@ impl Leader {
             let gone = slice.iter().zip(&settled).filter(|(_, settled)| **settled == Settled::Not);
             let gone: Vec<Learned> = gone.map(|(learned, _)| learned.clone()).collect();
             for learned in &gone {
-                tracing::error!(?learned, block.number = deep.number.get(), "it was in a block that is no more");
+                tracing::error!(
+                    ?learned,
+                    block.number = deep.number.get(),
+                    "it was in a block that is no more"
+                );
             }
             let answer = self.ctx.store.unlearn(&self.fence, &self.ctx.worker, deep.number, &gone).await?;
             taken += Self::fenced(answer)?;
