@@ -194,7 +194,7 @@ impl Walk {
         let (nonce, at) = (self.some_nonce(), block(self.random.random_range(100..110)));
         let seen = Some(Inclusion { hash: support::hash(at.get()), block: at }).filter(|_| !self.chance(20));
         let _ = self.store.include(&self.fence, SIGNER, nonce, seen).await;
-        match self.random.random_range(0..6) {
+        match self.random.random_range(0..7) {
             0 => {
                 let done = self.some(&[Stage::Done], 2).await;
                 let done: Vec<_> = done.into_iter().map(|held| held.job).collect();
@@ -206,6 +206,12 @@ impl Walk {
                 let _ = self.store.reopen(&self.fence, SIGNER, nonce, 2).await;
             }
             3 => drop(self.store.settling(at, 10).await),
+            4 => {
+                let learned = self.store.learned(block(0)..=at).await.unwrap_or_default();
+                let some: Vec<_> = learned.into_iter().take(2).collect();
+                let _ = self.store.unlearn(&self.fence, "leader", at, &some).await;
+            }
+            5 => drop(self.store.set_replayed(&self.fence, at, support::hash(2)).await),
             _ => {}
         }
     }
