@@ -111,6 +111,17 @@ fn the_same_seed_goes_the_same_way() {
     );
 }
 
+/// Seeds beyond those that each found a defect of the product, which its mutant in `scripts/mutants.d` brings back.
+const FOUND: [u64; 3] = [20_666, 101_253, 103_282];
+
+#[test]
+fn what_a_seed_has_found_stays_mended() {
+    for seed in FOUND {
+        let report = run(seed, Size::default());
+        assert!(report.violations.is_empty(), "{report}");
+    }
+}
+
 /// Seeds within which each mutant must show.
 const MUTANT_SEEDS: u64 = 100;
 
