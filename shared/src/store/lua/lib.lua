@@ -39,7 +39,8 @@ end
 local function add(a, b)
   local digits, carry = {}, 0
   for i = 0, math.max(#a, #b) - 1 do
-    local sum = (tonumber(string.sub(a, #a - i, #a - i)) or 0) + (tonumber(string.sub(b, #b - i, #b - i)) or 0) + carry
+    -- Counted from the end: before the first digit there is nothing.
+    local sum = (tonumber(string.sub(a, -i - 1, -i - 1)) or 0) + (tonumber(string.sub(b, -i - 1, -i - 1)) or 0) + carry
     digits[#digits + 1] = sum % 10
     carry = math.floor(sum / 10)
   end

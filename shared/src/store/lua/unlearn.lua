@@ -11,7 +11,7 @@ local function sub(a, b)
   if cmp(a, b) <= 0 then return '0' end
   local digits, borrow = {}, 0
   for i = 0, #a - 1 do
-    local digit = string.byte(a, #a - i) - 48 - (tonumber(string.sub(b, #b - i, #b - i)) or 0) - borrow
+    local digit = string.byte(a, #a - i) - 48 - (tonumber(string.sub(b, -i - 1, -i - 1)) or 0) - borrow
     borrow = digit < 0 and 1 or 0
     digits[#digits + 1] = digit % 10
   end
