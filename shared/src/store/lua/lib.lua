@@ -48,6 +48,18 @@ local function add(a, b)
   return string.reverse(table.concat(digits))
 end
 
+-- a - b of decimal integers of any length; never below 0.
+local function sub(a, b)
+  if cmp(a, b) <= 0 then return '0' end
+  local digits, borrow = {}, 0
+  for i = 0, #a - 1 do
+    local digit = string.byte(a, #a - i) - 48 - (tonumber(string.sub(b, -i - 1, -i - 1)) or 0) - borrow
+    borrow = digit < 0 and 1 or 0
+    digits[#digits + 1] = digit % 10
+  end
+  return (string.gsub(string.reverse(table.concat(digits)), '^0+', ''))
+end
+
 local function count(name, by) redis.call('HINCRBY', key('stats'), name, by or 1) end
 
 local function feed(...)

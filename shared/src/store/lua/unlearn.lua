@@ -6,18 +6,6 @@
 if not is_fenced_in(ARGV[1]) then return -1 end
 local line = function() return { by = ARGV[2], block = ARGV[3] } end
 
--- a - b of decimal integers of any length; never below 0.
-local function sub(a, b)
-  if cmp(a, b) <= 0 then return '0' end
-  local digits, borrow = {}, 0
-  for i = 0, #a - 1 do
-    local digit = string.byte(a, #a - i) - 48 - (tonumber(string.sub(b, -i - 1, -i - 1)) or 0) - borrow
-    borrow = digit < 0 and 1 or 0
-    digits[#digits + 1] = digit % 10
-  end
-  return (string.gsub(string.reverse(table.concat(digits)), '^0+', ''))
-end
-
 -- The sums of an affiliate without a payment whose job was removed after it was done.
 local function uncount(payment, archived)
   local k = key('affiliate:') .. payment.referrer
