@@ -140,7 +140,7 @@ metrics! {
     redis_errors: [Counter] = "redis_errors", "Commands to Redis without a usable answer";
     disagreements: [Counter] = "reconcile_mismatches", "Jobs whose amounts differ from the chain's event";
     deep_reorgs: [Counter] = "deep_reorgs", "Times that a block which was final was replaced by another";
-    undone: [Counter] = "jobs_undone", "Jobs that were done in a block that is no more";
+    undone: [Counter] = "jobs_undone", "Jobs that were done, and records learned, in a block that is no more";
     poisoned: [Counter] = "jobs_poisoned", "Jobs dead-lettered because their workers kept dying";
     rebuilt: [Family<ByStage, Counter>] = "jobs_rebuilt", "Jobs left behind and rebuilt from their hash, by the stage they were in";
     deleted_entries: [Counter] = "deleted_entries", "Stream entries that were gone while they were pending";

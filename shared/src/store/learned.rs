@@ -1,23 +1,42 @@
 //! What is known from the chain alone. A reorganisation may take it back, and then there is no job to be undone: it was
-//! replayed into a Redis that had forgotten it, or its job ended long ago and was removed.
+//! replayed into a Redis that had forgotten it, or other hands did it.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 
 use super::error::StoreError;
 use super::lease::Fence;
 use super::script::{self, Args};
-use super::{SLICE, Store, codec};
+use super::{Brief, SLICE, Store, codec};
 use crate::ids::{BlockNumber, PaymentId, Wallet};
-use crate::job::Register;
+use crate::job::{Payload, Register};
 
-/// A record that no job of ours carries.
+/// What the chain either shows or does not.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Learned {
+pub enum Deed {
     Paid(PaymentId),
     Registered(Register),
 }
 
-impl Learned {
+impl From<&Brief> for Deed {
+    fn from(job: &Brief) -> Self {
+        match &job.payload {
+            Payload::Payout(payout) => Self::Paid(payout.payment_id),
+            Payload::Register(register) => Self::Registered(register.clone()),
+        }
+    }
+}
+
+impl fmt::Display for Deed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Paid(payment) => write!(f, "the payout of payment {payment}"),
+            Self::Registered(register) => write!(f, "the registration of {}", register.child),
+        }
+    }
+}
+
+impl Deed {
     /// Its member of `learned`: its record's key.
     fn member(&self) -> String {
         match self {
@@ -27,48 +46,69 @@ impl Learned {
     }
 }
 
+/// What became of records that the chain does not show any more.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unlearned {
+    pub taken: u64,
+    /// Members of `learned` whose records cannot be read: they stay as they are.
+    pub unreadable: Vec<String>,
+}
+
 impl Store {
-    /// What is known from these blocks alone.
-    pub async fn learned(&self, blocks: RangeInclusive<BlockNumber>) -> Result<Vec<Learned>, StoreError> {
+    /// What is known from these blocks alone. Records that cannot be read are left out, and logged.
+    pub async fn learned(&self, blocks: RangeInclusive<BlockNumber>) -> Result<Vec<Deed>, StoreError> {
         let key = self.keys.learned();
         let mut command = redis::cmd("ZRANGEBYSCORE");
         command.arg(&key).arg(blocks.start().get()).arg(blocks.end().get());
         let members: Vec<String> = self.read_often("what the chain alone says", &command).await?;
         let mut learned = Vec::with_capacity(members.len());
         for member in members {
-            if let Some(payment) = member.strip_prefix("payment:") {
-                learned.push(Learned::Paid(codec::parse(&key, "payment", payment, "a payment id")?));
-            } else {
-                let child = member.strip_prefix("referral:").unwrap_or(&member);
-                let child: Wallet = codec::parse(&key, "referral", child, "a wallet")?;
-                if let Some(referrer) = self.referral(child).await?.and_then(|known| known.referrer) {
-                    learned.push(Learned::Registered(Register { child, referrer }));
+            match self.deed(&key, &member).await {
+                Ok(deed) => learned.extend(deed),
+                Err(error @ StoreError::Corrupt { .. }) => {
+                    tracing::error!(member, %error, "a record that the chain alone vouches for cannot be read");
                 }
+                Err(error) => return Err(error),
             }
         }
         Ok(learned)
     }
 
-    /// Takes back what is not so at block `gone`, and makes the jobs that bring it about again. Returns how many were taken
-    /// back; `None` when fenced.
+    /// The deed that a member of `learned` names, unless its record is gone.
+    async fn deed(&self, key: &str, member: &str) -> Result<Option<Deed>, StoreError> {
+        if let Some(payment) = member.strip_prefix("payment:") {
+            return Ok(Some(Deed::Paid(codec::parse(key, "payment", payment, "a payment id")?)));
+        }
+        let child = member.strip_prefix("referral:").unwrap_or(member);
+        let child: Wallet = codec::parse(key, "referral", child, "a wallet")?;
+        let referrer = self.referral(child).await?.and_then(|known| known.referrer);
+        Ok(referrer.map(|referrer| Deed::Registered(Register { child, referrer })))
+    }
+
+    /// Takes back what is not so at block `gone`, and makes the jobs that bring it about again. `None` when fenced.
     pub async fn unlearn(
         &self,
         fence: &Fence,
         who: &str,
         gone: BlockNumber,
-        learned: &[Learned],
-    ) -> Result<Option<u64>, StoreError> {
-        let mut taken = 0;
-        for slice in learned.chunks(SLICE) {
+        deeds: &[Deed],
+    ) -> Result<Option<Unlearned>, StoreError> {
+        let mut all = Unlearned::default();
+        for slice in deeds.chunks(SLICE) {
             let mut args = Args::new().arg(fence).arg(who).arg(gone);
-            for one in slice {
-                args = args.arg(one.member()).arg(self.new_id());
+            for deed in slice {
+                args = args.arg(deed.member()).arg(self.new_id());
             }
-            match u64::try_from(self.run_durably::<i64>(&script::UNLEARN, args).await?) {
-                Ok(of_slice) => taken += of_slice,
-                Err(_) => return Ok(None),
+            let reply: Vec<String> = self.run_durably(&script::UNLEARN, args).await?;
+            let [code, taken, unreadable @ ..] = &reply[..] else {
+                return Err(StoreError::UnknownReply { script: "unlearn", value: format!("{reply:?}") });
+            };
+            if code != "0" {
+                return Ok(None);
             }
+            all.taken += codec::parse::<u64>("unlearn", "taken", taken, "a number")?;
+            all.unreadable.extend_from_slice(unreadable);
         }
-        Ok(Some(taken))
+        Ok(Some(all))
     }
 }

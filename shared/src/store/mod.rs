@@ -52,7 +52,7 @@ pub use intake::{Accepted, Intake, Payment, Registered, Registration};
 pub use jobs::{Cancelled, Departure, Exit, Retried, SettledJob};
 pub use journal::{FinishedJob, JournalOutcome, Journaled, NewTx};
 pub use keys::Lane;
-pub use learned::Learned;
+pub use learned::{Deed, Unlearned};
 pub use lease::{Acquisition, Fence, LeaseWatch};
 pub use listing::{JobCursor, JobFilter, JobPage};
 pub use recovery::{Chores, MOST_REDELIVERIES, Reclaimed, Swept};
@@ -62,7 +62,7 @@ pub use script::{Applied, Refusal, scripts, sources};
 pub use server::{Memory, OLDEST_REDIS, ServerView, Settings};
 pub use stats::{StateCount, Stats};
 pub use stream::{Claims, ReadyWatch};
-pub use sync::{Compared, PaidPayment, Replay, SyncState};
+pub use sync::{Compared, PaidPayment, Replay, SyncState, UNDOABLE};
 pub use transactions::{TxCursor, TxEnd, TxFilter, TxPage, TxRef, TxView};
 pub use wire::Wire;
 

@@ -1,5 +1,5 @@
 //! What leaves Redis: jobs that have ended, beyond a count or an age, and the transactions that carried them. Nothing
-//! unfinished ever does, nor what failed: that waits for an operator.
+//! unfinished ever does, nor what failed: that waits for an operator; nor what a reorganisation may still undo.
 //!
 //! Invariants: a payment's record stays, so its id stays spent and a refund is still settled; what affiliates earned and
 //! owe stays the same to the base unit.
@@ -11,6 +11,7 @@ use alloy::primitives::Address;
 use super::codec;
 use super::error::StoreError;
 use super::script::{self, Args};
+use super::sync::UNDOABLE;
 use super::{SLICE, Store};
 
 /// How much of what has ended stays.
@@ -46,7 +47,7 @@ impl Store {
             let mut unreadable = 0;
             loop {
                 let args = Args::new().arg(state).arg(retention.jobs).arg(retention.age.as_millis());
-                let args = args.arg(SLICE).arg(unreadable);
+                let args = args.arg(SLICE).arg(unreadable).arg(UNDOABLE);
                 let (jobs, skipped): (u64, u64) = self.run(&script::RETAIN, args).await?;
                 removed.jobs += jobs;
                 removed.more |= jobs + skipped == SLICE as u64;

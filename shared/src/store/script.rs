@@ -222,5 +222,12 @@ mod tests {
             assert!(code.contains(&format!("local function {needed}(")), "{needed} is missing: {code}");
         }
         assert!(code.contains("local LANE") && !code.contains("local function close_gate("), "{code}");
+        // One name each: of a second one nothing would be known.
+        let named = LIB.lines().filter_map(|line| line.strip_prefix("local "));
+        assert!(named.clone().count() > 20);
+        for line in named {
+            let name = line.strip_prefix("function ").unwrap_or(line);
+            assert!(!name.split(['=', '(']).next().unwrap().contains(','), "{line}");
+        }
     }
 }

@@ -11,6 +11,10 @@ use super::{SLICE, Store};
 use crate::ids::{BlockNumber, Hash32, JobId, PaymentId, Wallet};
 use crate::money::Commission;
 
+/// In blocks, below the newest final one: no reorganisation is held to go deeper. What was done there may be removed, and
+/// what was learned there is watched no more.
+pub const UNDOABLE: u64 = 256;
+
 /// The server process, and how far it was synced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncState {
@@ -25,6 +29,8 @@ pub struct SyncState {
     pub resume: Option<BlockNumber>,
     /// The newest block that was final, and its hash.
     pub last_final: Option<(BlockNumber, Hash32)>,
+    /// The newest final block that everything learned up to it was held against.
+    pub compared: Option<BlockNumber>,
     /// The newest block that counted as final in a replay, and its hash; above the other, or none.
     pub last_replayed: Option<(BlockNumber, Hash32)>,
 }
@@ -151,14 +157,18 @@ impl Store {
         Ok(Some(all))
     }
 
-    /// Remembers the newest block that is final. `false` when fenced.
+    /// Remembers the newest block that is final, and whether all that was learned up to it was held against it. `false` when
+    /// fenced.
     pub async fn set_final(
         &self,
         fence: &Fence,
         block: BlockNumber,
         hash: Hash32,
+        is_compared: bool,
     ) -> Result<bool, StoreError> {
-        self.note_final(fence, block, hash, "final").await
+        let args = Args::new().arg(fence).arg(block).arg(hash).arg("final");
+        let args = args.arg(UNDOABLE).arg(u8::from(is_compared));
+        Ok(self.run::<i64>(&script::FINAL_SET, args).await? == 0)
     }
 
     /// Remembers the block up to which a replay believed payments. `false` when fenced.
@@ -168,17 +178,7 @@ impl Store {
         block: BlockNumber,
         hash: Hash32,
     ) -> Result<bool, StoreError> {
-        self.note_final(fence, block, hash, "replayed").await
-    }
-
-    async fn note_final(
-        &self,
-        fence: &Fence,
-        block: BlockNumber,
-        hash: Hash32,
-        what: &str,
-    ) -> Result<bool, StoreError> {
-        let args = Args::new().arg(fence).arg(block).arg(hash).arg(what);
+        let args = Args::new().arg(fence).arg(block).arg(hash).arg("replayed");
         Ok(self.run::<i64>(&script::FINAL_SET, args).await? == 0)
     }
 
@@ -244,6 +244,7 @@ pub(super) fn state(run_id: &str, record: &Record<'_>) -> Result<SyncState, Stor
             Some(number) => Some((number, record.need("final_hash", "a hash")?)),
             None => None,
         },
+        compared: record.maybe("compared_block", block)?,
         last_replayed: match record.maybe("replayed_block", block)? {
             Some(number) => Some((number, record.need("replayed_hash", "a hash")?)),
             None => None,

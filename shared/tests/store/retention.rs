@@ -5,18 +5,20 @@ use std::time::Duration;
 use shared::ids::{JobId, Nonce, Wallet};
 use shared::job::PayoutMode;
 use shared::job_state::Stage;
-use shared::store::{Accepted, RefundOutcome, Refunded, Removed, Retention};
+use shared::store::{Accepted, RefundOutcome, Refunded, Removed, Retention, UNDOABLE};
 use shared::tx::Held;
 
 use crate::support;
 use crate::support::inspect::assert_consistent;
-use crate::support::{SIGNER, World, id_of, payment, refund_of};
+use crate::support::{DONE_AT, SIGNER, World, id_of, payment, refund_of};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Keeps no ended job.
 const NOTHING: Retention = Retention { jobs: 0, age: DAY, nonces: 0 };
 
+/// Removes what need not stay, in a lane whose final block no reorganisation of a job's reaches.
 async fn retain(world: &World, retention: Retention) -> Removed {
+    world.is_final(DONE_AT + UNDOABLE).await;
     let mut all = Removed::default();
     loop {
         let removed = world.store.retain(&retention).await.unwrap();
@@ -64,6 +66,19 @@ async fn the_oldest_beyond_the_count_leave_and_the_newest_stay() {
     }
     assert_eq!(left, [false, false, false, true, true]);
     assert_consistent(&world).await;
+}
+
+#[tokio::test]
+async fn what_a_reorganisation_may_still_undo_stays_whatever_the_count_and_the_age() {
+    let (_redis, world) = support::start().await;
+    let (_, job) = done(&world, world.referred().await).await;
+    let at_once = Retention { age: Duration::ZERO, ..NOTHING };
+    assert_eq!(world.store.retain(&at_once).await.unwrap(), Removed::default(), "no block is final");
+    world.is_final(DONE_AT + UNDOABLE - 1).await;
+    assert_eq!(world.store.retain(&at_once).await.unwrap(), Removed::default());
+    world.is_final(DONE_AT + UNDOABLE).await;
+    assert_eq!(world.store.retain(&at_once).await.unwrap().jobs, 1);
+    assert!(!is_there(&world, job).await);
 }
 
 #[tokio::test]
@@ -135,6 +150,27 @@ async fn what_an_affiliate_earned_and_owes_stays_to_the_base_unit() {
     world.refund(&refund_of(&payments[1].0, 1, "10")).await;
     let after = world.store.affiliate(referrer).await.unwrap();
     assert_eq!(after.owed.usdc.base_units(), 2 * before.owed.usdc.base_units(), "a refund that came later");
+}
+
+#[tokio::test]
+async fn sums_are_right_whatever_their_lengths() {
+    let (_redis, world) = support::start().await;
+    let lib = include_str!("../../src/store/lua/lib.lua");
+    let add = lib.split("\n\n").find(|part| part.contains("local function add(")).unwrap();
+    let script = format!(
+        "{add}\nlocal out = {{}}\nfor i = 1, #ARGV, 2 do out[#out + 1] = add(ARGV[i], ARGV[i + 1]) end\nreturn out"
+    );
+    let numbers = (0..20).flat_map(|zeros| [1, 2, 9].map(|digit| digit * 10_u128.pow(zeros)));
+    let numbers: Vec<u128> = numbers.flat_map(|number| [number - 1, number]).collect();
+    let pairs: Vec<(u128, u128)> =
+        numbers.iter().flat_map(|one| numbers.iter().map(move |other| (*one, *other))).collect();
+    for some in pairs.chunks(500) {
+        let args: Vec<String> =
+            some.iter().flat_map(|(one, other)| [one.to_string(), other.to_string()]).collect();
+        let sums: Vec<String> = world.raw(redis::cmd("EVAL").arg(&script).arg(0).arg(args)).await;
+        let wanted: Vec<String> = some.iter().map(|(one, other)| (one + other).to_string()).collect();
+        assert_eq!(sums, wanted);
+    }
 }
 
 #[tokio::test]

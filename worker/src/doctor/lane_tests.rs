@@ -12,6 +12,7 @@ fn sync(synced: bool, replay: Option<Replay>) -> SyncState {
         replay,
         resume: None,
         last_final: None,
+        compared: None,
         last_replayed: None,
     }
 }

@@ -28,6 +28,7 @@ impl Leader {
             last_head: self.last_head,
             checkpoint: self.checkpoint,
             last_final: self.last_final,
+            compared: self.compared,
             last_replayed: self.last_replayed,
             chain_seen: self.chain_seen,
             tips: self.tips,
@@ -53,6 +54,7 @@ impl Hash for Leader {
             last_head,
             checkpoint,
             last_final,
+            compared,
             last_replayed,
             chain_seen,
             tips,
@@ -60,7 +62,7 @@ impl Hash for Leader {
             away_since,
         } = self;
         (fence, keeper.state(), next, holes, open, conditions, closed).hash(state);
-        (last_head, checkpoint, last_final, last_replayed, chain_seen, tips).hash(state);
+        (last_head, checkpoint, last_final, compared, last_replayed, chain_seen, tips).hash(state);
         (must_take_over, away_since).hash(state);
     }
 }

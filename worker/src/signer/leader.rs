@@ -106,6 +106,8 @@ pub struct Leader {
     pub(super) checkpoint: Option<BlockNumber>,
     /// The newest block that was final, and its hash.
     pub(super) last_final: Option<(BlockNumber, Hash32)>,
+    /// The newest final block that all learned from the chain alone was held against.
+    pub(super) compared: Option<BlockNumber>,
     /// The block that counted as final in a replay, while it is above that one.
     pub(super) last_replayed: Option<(BlockNumber, Hash32)>,
     /// When the chain last answered, as far as this leader asked.
@@ -132,6 +134,7 @@ impl Leader {
             last_head: None,
             checkpoint: None,
             last_final: None,
+            compared: None,
             last_replayed: None,
             chain_seen,
             tips: Tips::USUAL,

@@ -9,46 +9,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use shared::ids::{BlockNumber, Hash32, Nonce, PaymentId, Wallet};
-use shared::job::{Payload, Register};
-use shared::store::{Brief, Learned};
+use shared::store::{Brief, Deed};
 
 use super::leader::Leader;
 use super::round_error::RoundError;
 use crate::chain::agree::{self, Consumed, Settled};
 use crate::chain::{Answers, ChainEvent, ChainEventKind, Head, NonceRange, Said};
 
-/// What the chain either shows or does not.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Deed {
-    Paid(PaymentId),
-    Registered(Register),
-}
-
-impl From<&Brief> for Deed {
-    fn from(job: &Brief) -> Self {
-        match &job.payload {
-            Payload::Payout(payout) => Self::Paid(payout.payment_id),
-            Payload::Register(register) => Self::Registered(register.clone()),
-        }
-    }
-}
-
-impl From<&Learned> for Deed {
-    fn from(learned: &Learned) -> Self {
-        match learned {
-            Learned::Paid(payment) => Self::Paid(*payment),
-            Learned::Registered(register) => Self::Registered(register.clone()),
-        }
-    }
-}
-
-impl std::fmt::Display for Deed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Paid(payment) => write!(f, "the payout of payment {payment}"),
-            Self::Registered(register) => write!(f, "the registration of {}", register.child),
-        }
-    }
+/// What the chain says about a deed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Opinion {
+    pub(super) settled: Settled,
+    /// One of several endpoints alone says so.
+    pub(super) is_alone: bool,
 }
 
 /// How far back the event of a disputed registration is looked for. One call.
@@ -116,16 +89,22 @@ impl Leader {
         Some(self.ctx.chain.agreed_block(number).await.ok()??.hash)
     }
 
+    /// What the contracts' state at `deep` says about each of `jobs`.
+    pub(super) async fn settled(&self, jobs: &[Brief], deep: Head) -> Result<Vec<Settled>, RoundError> {
+        let opinions = self.judged(jobs.iter().map(Deed::from), deep).await?;
+        Ok(opinions.into_iter().map(|opinion| opinion.settled).collect())
+    }
+
     /// What the contracts' state at `deep` says about each of `deeds`.
-    pub(super) async fn settled(
+    pub(super) async fn judged(
         &self,
-        deeds: impl IntoIterator<Item = impl Into<Deed>>,
+        deeds: impl IntoIterator<Item = Deed>,
         deep: Head,
-    ) -> Result<Vec<Settled>, RoundError> {
-        let deeds: Vec<Deed> = deeds.into_iter().map(Into::into).collect();
+    ) -> Result<Vec<Opinion>, RoundError> {
+        let deeds: Vec<Deed> = deeds.into_iter().collect();
         let claims = self.claims(&deeds, deep).await?;
         let mut proofs = Proofs::default();
-        let mut settled = Vec::with_capacity(deeds.len());
+        let mut opinions = Vec::with_capacity(deeds.len());
         for (deed, claims) in deeds.iter().zip(&claims) {
             let proven = match agree::needs_proof(claims) {
                 true => self.proven(deed, claims, deep, &mut proofs).await,
@@ -140,9 +119,9 @@ impl Leader {
                     "endpoints contradict each other about it, or one alone calls it done, and no event tells; asking again"
                 );
             }
-            settled.push(judged.verdict);
+            opinions.push(Opinion { settled: judged.verdict, is_alone: claims.is_alone() });
         }
-        Ok(settled)
+        Ok(opinions)
     }
 
     async fn claims(&self, deeds: &[Deed], deep: Head) -> Result<Vec<Claims>, RoundError> {

@@ -2,55 +2,57 @@
 //! transactions settle it; nothing new is signed until somebody has looked.
 
 use shared::ids::{BlockNumber, Hash32, JobId};
-use shared::store::{Brief, Learned, SLICE};
+use shared::store::{Brief, Deed, SLICE, UNDOABLE};
 
 use super::leader::Leader;
 use super::round_error::RoundError;
 use crate::chain::Head;
 use crate::chain::agree::Settled;
 use crate::gates;
+use crate::signer::opinions::Opinion;
 
 /// More than a lane can have had consumed in the blocks that any reorganisation undoes.
 const MOST_REOPENED: u64 = 1_024;
-/// In blocks: how far below the newest final one what is known from the chain alone is watched. `UNDOABLE` in `lib.lua`.
-const WATCHED: u64 = 1_024;
 
 /// Below it nothing is taken back.
 fn lowest(deep: Head) -> BlockNumber {
-    BlockNumber::new(deep.number.get().saturating_sub(WATCHED))
+    BlockNumber::new(deep.number.get().saturating_sub(UNDOABLE))
 }
 
 impl Leader {
     /// Compares the newest final block with the one that was it before, also under earlier leaders and in their replays, and
-    /// remembers it.
-    pub(super) async fn watch_final(&mut self, deep: Head) -> Result<(), RoundError> {
+    /// remembers it. Returns whether it is remembered: only then may anything be done in it.
+    pub(super) async fn watch_final(&mut self, deep: Head) -> Result<bool, RoundError> {
         if self.last_final.is_none() {
             let state = self.ctx.store.sync_state().await?;
-            (self.last_final, self.last_replayed) = (state.last_final, state.last_replayed);
+            (self.last_final, self.compared) = (state.last_final, state.compared);
+            self.last_replayed = state.last_replayed;
         }
-        for (number, hash) in self.last_final.into_iter().chain(self.last_replayed) {
-            if deep.number < number {
-                // An endpoint is behind; once it has caught up this is looked at.
-                return Ok(());
-            }
+        if self.last_final.is_some_and(|(number, _)| deep.number < number) {
+            // An endpoint is behind; once it has caught up this is looked at.
+            return Ok(false);
+        }
+        let known = self.last_final.into_iter().chain(self.last_replayed);
+        for (number, hash) in known.filter(|(number, _)| *number <= deep.number) {
             let now = match deep.number {
                 same if same == number => Some(deep.hash),
                 next if next == number.next() => Some(deep.parent),
                 _ => self.ctx.chain.agreed_block(number).await?.map(|block| block.hash),
             };
             // Endpoints that contradict each other prove nothing.
-            let Some(now) = now else { return Ok(()) };
+            let Some(now) = now else { return Ok(false) };
             if now != hash {
                 self.freeze(number, hash, now).await?;
                 return self.take_back(deep).await;
             }
         }
         // What was learned from a block that was not final may have gone with it; it is held against the first final one.
-        let above = self.last_final.map_or(0, |(number, _)| number.get() + 1).max(lowest(deep).get());
-        let (unlearned, is_sure) = self.unlearn(BlockNumber::new(above), deep).await?;
-        match (unlearned, is_sure) {
-            (0, false) => Ok(()),
-            (0, true) => self.remember_final(deep).await,
+        let above = self.compared.map_or(0, |number| number.get() + 1).max(lowest(deep).get());
+        match self.unlearn(BlockNumber::new(above), deep).await? {
+            (0, is_sure) => {
+                self.remember_final(deep, is_sure).await?;
+                Ok(true)
+            }
             (some, _) => Err(RoundError::Outdated(format!("{some} records of the chain are open again"))),
         }
     }
@@ -71,8 +73,8 @@ impl Leader {
     }
 
     /// Takes back what is not so any more. Only once all of it is does the new block count as final: until then this is
-    /// done again, which changes nothing twice.
-    async fn take_back(&mut self, deep: Head) -> Result<(), RoundError> {
+    /// done again, which changes nothing twice. Returns whether it does.
+    async fn take_back(&mut self, deep: Head) -> Result<bool, RoundError> {
         let (undone, is_sure) = self.undo(deep).await?;
         // Also where a question further down gets no answer: the next time there may be nothing left to take back.
         self.must_take_over |= undone > 0;
@@ -81,13 +83,16 @@ impl Leader {
         self.must_take_over |= opened > 0;
         crash_point!("after_reopen");
         let (unlearned, is_sure_too) = self.unlearn(BlockNumber::new(0), deep).await?;
-        // The checkpoint may be above the fork.
-        super::sync::again(&self.ctx, &self.fence, lowest(deep), deep.number).await?;
-        if is_sure && is_sure_too {
-            self.remember_final(deep).await?;
+        self.must_take_over |= unlearned > 0;
+        super::sync::rewind(&self.ctx, &self.fence, lowest(deep)).await?;
+        self.checkpoint = None;
+        crash_point!("after_rewind");
+        let is_whole = is_sure && is_sure_too;
+        if is_whole {
+            self.remember_final(deep, true).await?;
         }
         match undone + opened + unlearned {
-            0 => Ok(()),
+            0 => Ok(is_whole),
             _ => Err(RoundError::Outdated(format!(
                 "{undone} jobs, {opened} nonces and {unlearned} records of the chain are open again"
             ))),
@@ -100,32 +105,37 @@ impl Leader {
         let learned = self.ctx.store.learned(from..=deep.number).await?;
         let (mut taken, mut is_sure) = (0, true);
         for slice in learned.chunks(SLICE) {
-            let settled = self.settled(slice, deep).await?;
-            is_sure &= !settled.contains(&Settled::Undecided);
-            let gone = slice.iter().zip(&settled).filter(|(_, settled)| **settled == Settled::Not);
-            let gone: Vec<Learned> = gone.map(|(learned, _)| learned.clone()).collect();
-            for learned in &gone {
-                tracing::error!(
-                    ?learned,
-                    block.number = deep.number.get(),
-                    "it was in a block that is no more"
-                );
+            let judged = self.judged(slice.iter().cloned(), deep).await?;
+            // There is no second look at what is forgotten: not on the word of one endpoint among several.
+            let is_gone = |of: &Opinion| of.settled == Settled::Not && !of.is_alone;
+            let is_open = |of: &Opinion| of.settled.block().is_none() && !is_gone(of);
+            is_sure &= !judged.iter().any(is_open);
+            let gone = slice.iter().zip(&judged).filter(|(_, of)| is_gone(of));
+            let gone: Vec<Deed> = gone.map(|(deed, _)| deed.clone()).collect();
+            for deed in &gone {
+                tracing::error!(%deed, block.number = deep.number.get(), "it was in a block that is no more");
             }
             let answer = self.ctx.store.unlearn(&self.fence, &self.ctx.worker, deep.number, &gone).await?;
-            taken += Self::fenced(answer)?;
+            let unlearned = Self::fenced(answer)?;
+            for record in &unlearned.unreadable {
+                tracing::error!(record, "it cannot be read, so nobody can take it back");
+            }
+            self.ctx.metrics.undone.inc_by(unlearned.taken);
+            taken += unlearned.taken;
         }
         crash_point!("after_unlearn");
         Ok((taken, is_sure))
     }
 
-    async fn remember_final(&mut self, deep: Head) -> Result<(), RoundError> {
-        if self.last_final != Some((deep.number, deep.hash)) {
-            if !self.ctx.store.set_final(&self.fence, deep.number, deep.hash).await? {
+    async fn remember_final(&mut self, deep: Head, is_compared: bool) -> Result<(), RoundError> {
+        let compared = if is_compared { Some(deep.number) } else { self.compared };
+        if self.last_final != Some((deep.number, deep.hash)) || self.compared != compared {
+            if !self.ctx.store.set_final(&self.fence, deep.number, deep.hash, is_compared).await? {
                 return Err(RoundError::Fenced);
             }
             crash_point!("after_final");
-            self.last_final = Some((deep.number, deep.hash));
-            self.last_replayed = None;
+            (self.last_final, self.compared) = (Some((deep.number, deep.hash)), compared);
+            self.last_replayed = self.last_replayed.filter(|(number, _)| *number > deep.number);
         }
         Ok(())
     }

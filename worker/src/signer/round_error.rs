@@ -34,6 +34,9 @@ pub(super) enum RoundError {
 
 impl RoundError {
     pub(super) fn is_of_the_chain(&self) -> bool {
-        matches!(self, Self::Chain(_) | Self::Sync(SyncError::Chain(_)) | Self::Unsure(_))
+        matches!(
+            self,
+            Self::Chain(_) | Self::Sync(SyncError::Chain(_) | SyncError::Undecided(_)) | Self::Unsure(_)
+        )
     }
 }

@@ -22,6 +22,9 @@ pub(super) enum SyncError {
     Store(#[from] StoreError),
     #[error("the lease was lost, or Redis restarted, during the replay")]
     Overtaken,
+    /// No payment can be believed to be final yet.
+    #[error("endpoints see different blocks at {0}; the replay waits until they agree")]
+    Undecided(BlockNumber),
 }
 
 /// Makes sure that this Redis process is synced; replays where it is not, or where `force` says that the chain knows
@@ -72,13 +75,13 @@ async fn remember_replayed(
     before: Option<(BlockNumber, Hash32)>,
     deep: BlockNumber,
 ) -> Result<(), SyncError> {
-    if let Some((number, hash)) = before {
-        let now = ctx.chain.agreed_block(number).await?;
-        if deep < number || now.is_none_or(|block| block.hash != hash) {
-            return Ok(());
-        }
+    let agreed = async |number| ctx.chain.agreed_block(number).await?.ok_or(SyncError::Undecided(number));
+    if let Some((number, hash)) = before
+        && (deep < number || agreed(number).await?.hash != hash)
+    {
+        return Ok(());
     }
-    let Some(block) = ctx.chain.agreed_block(deep).await? else { return Ok(()) };
+    let block = agreed(deep).await?;
     match ctx.store.set_replayed(fence, block.number, block.hash).await? {
         true => Ok(()),
         false => Err(SyncError::Overtaken),
@@ -112,18 +115,13 @@ pub(super) async fn follow(
     }
 }
 
-/// Tells Redis once more what the contracts did from `from` up to `deep`: the blocks are others than those it was told of.
-pub(super) async fn again(
-    ctx: &Context,
-    fence: &Fence,
-    from: BlockNumber,
-    deep: BlockNumber,
-) -> Result<(), SyncError> {
-    let mut from = from.max(ctx.config.start_block).get();
-    while from <= deep.get() {
-        let to = BlockNumber::new(deep.get().min(from + span() - 1));
-        replay(ctx, fence, BlockNumber::new(from), to, Some(deep)).await?;
-        from = to.get() + 1;
+/// Has everything from `from` on read again, in time: the blocks are others than those that Redis was told of.
+pub(super) async fn rewind(ctx: &Context, fence: &Fence, from: BlockNumber) -> Result<(), SyncError> {
+    let state = ctx.store.sync_state().await?;
+    let is_above = state.checkpoint.is_some_and(|checkpoint| checkpoint > from);
+    // Into another process everything is replayed in any case, and from where this one had come.
+    if !state.synced || (is_above && !ctx.store.set_synced(fence, &state.run_id, from).await?) {
+        return Err(SyncError::Overtaken);
     }
     Ok(())
 }

@@ -28,12 +28,12 @@ impl Leader {
         if let Some(deep) = seen.below(self.ctx.config.confirmations)
             && let Some(deep) = self.agreed_block(deep).await?
         {
-            // Before anything is done at that depth: what is done must be at or below the block that is remembered as final, or
-            // nobody would notice that it was taken back.
-            self.watch_final(deep).await?;
-            self.confirm(deep).await?;
-            self.finish_settled(deep).await?;
-            self.follow(deep.number).await?;
+            // Nothing is done above the block that is remembered as final: nobody would notice that it was taken back.
+            if self.watch_final(deep).await? {
+                self.confirm(deep).await?;
+                self.finish_settled(deep).await?;
+                self.follow(deep.number).await?;
+            }
         }
         let latest = self.note_inclusions(head).await?;
         if latest > self.next {

@@ -6,8 +6,6 @@
 local LANE = KEYS[1]
 local FEED_MAX = 10000
 local LOG_MAX = 256
--- In blocks: more than any reorganisation undoes.
-local UNDOABLE = 1024
 
 local function key(suffix) return LANE .. suffix end
 local function job_key(id) return LANE .. 'job:' .. id end
@@ -48,17 +46,8 @@ local function add(a, b)
   return string.reverse(table.concat(digits))
 end
 
--- a - b of decimal integers of any length; never below 0.
-local function sub(a, b)
-  if cmp(a, b) <= 0 then return '0' end
-  local digits, borrow = {}, 0
-  for i = 0, #a - 1 do
-    local digit = string.byte(a, #a - i) - 48 - (tonumber(string.sub(b, -i - 1, -i - 1)) or 0) - borrow
-    borrow = digit < 0 and 1 or 0
-    digits[#digits + 1] = digit % 10
-  end
-  return (string.gsub(string.reverse(table.concat(digits)), '^0+', ''))
-end
+-- What `pcall` caught, in words: an error of Redis is a table.
+local function in_words(caught) return type(caught) == 'table' and caught.err or tostring(caught) end
 
 local function count(name, by) redis.call('HINCRBY', key('stats'), name, by or 1) end
 
@@ -277,7 +266,8 @@ local function start_registration(id, child, referrer, payload, line)
   redis.call('ZADD', key('wallet:') .. referrer, NOW, id)
 end
 
--- Notes that only the chain's block says so: there is no job that would be undone with it. `what` is the record's key.
+-- Notes that a record rests on the chain alone: with that block it would be gone, and no job would bring it about again.
+-- `what` is the record's key.
 local function learn(what, block) redis.call('ZADD', key('learned'), block, what) end
 
 -- Whether there is a job that brings it about, or has.
@@ -293,8 +283,8 @@ local function registered(child, referrer, block)
   if known[1] ~= 'registered' or known[2] ~= referrer then
     redis.call('HSET', k, 'status', 'registered', 'referrer', referrer, 'block', block)
     redis.call('HSETNX', k, 'created_at', NOW)
-    if not is_carried(known[3]) then learn('referral:' .. child, block) end
   end
+  if not is_carried(known[3]) then learn('referral:' .. child, block) end
   if redis.call('EXISTS', key('waiting:') .. child, key('stranded:') .. child) > 0 then
     redis.call('HSET', key('unblock'), child, 'release')
   end
@@ -310,6 +300,8 @@ local function registration_failed(id, job, is_deep)
   if known.status == 'registering' or (is_deep and known.referrer == asked.referrer) then
     redis.call('HSET', k, 'status', 'failed')
     redis.call('HSET', key('unblock'), asked.child, 'fail')
+  elseif known.status == 'registered' then
+    learn('referral:' .. asked.child, known.block or 0)
   end
 end
 

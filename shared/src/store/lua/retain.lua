@@ -2,22 +2,26 @@
 -- came to stays: the payment, its id spent, and the sums of the affiliate.
 -- KEYS: 1 = lane prefix
 -- ARGV: 1 = state: done | cancelled, 2 = how many of it to keep at most, 3 = ms after which none is kept,
---       4 = at most this many, 5 = how many of the oldest to skip: those that could not be read
+--       4 = at most this many, 5 = how many of the oldest to skip: those that could not be read, 6 = how many blocks above a
+--       done job's must be final: while a reorganisation may undo it, it stays, whatever the count and the age
 -- Returns: {how many were removed, how many cannot be read and stay}
 local state, slice = ARGV[1], tonumber(ARGV[4])
 local by = key('by:') .. state
 local surplus = redis.call('ZCARD', by) - tonumber(ARGV[2])
 local oldest = redis.call('ZRANGE', by, ARGV[5], ARGV[5] + slice - 1, 'WITHSCORES')
 
--- What outlives a job. What was done stays watched without it, as long as a reorganisation may take it back.
+local final = tonumber(redis.call('HGET', key('synced'), 'final_block') or '-1')
+
+-- What outlives a job.
 local forget = {}
 function forget.register(id, asked, job)
   local referral = 'referral:' .. asked.child
   if redis.call('HGET', key(referral), 'job') == id then redis.call('HDEL', key(referral), 'job') end
   if state ~= 'done' then return end
-  redis.call('HSET', key(referral), 'archived', state)
-  redis.call('HINCRBY', key('affiliate:') .. asked.referrer, 'past_children', 1)
-  learn(referral, job.block or 0)
+  -- Once: it may have been registered anew.
+  if redis.call('HSET', key(referral), 'archived', state) == 1 then
+    redis.call('HINCRBY', key('affiliate:') .. asked.referrer, 'past_children', 1)
+  end
 end
 function forget.payout(id, asked, job)
   local payment, k = key('payment:') .. job.payment, key('affiliate:') .. asked.referrer
@@ -29,7 +33,6 @@ function forget.payout(id, asked, job)
   redis.call('HINCRBY', k, 'past_' .. state, 1)
   if state ~= 'done' then return end
   redis.call('HSET', k, 'past_usdc', usdc, 'past_sge', sge)
-  learn('payment:' .. job.payment, job.block or 0)
 end
 
 local function remove(id, job)
@@ -45,6 +48,7 @@ for i = 1, #oldest, 2 do
   local id, ended = oldest[i], tonumber(oldest[i + 1])
   if removed >= surplus and ended > NOW - tonumber(ARGV[3]) then break end
   local job = record(job_key(id))
+  if job.stage == 'done' and final < (tonumber(job.block) or 0) + ARGV[6] then break end
   -- One that is somewhere else by its hash is put there by the sweeper; one that cannot be read keeps no other.
   if STATE_OF[job.stage] ~= state or pcall(remove, id, job) then
     redis.call('ZREM', by, id)

@@ -117,7 +117,7 @@ for _, id in ipairs(ids) do
     local fine, rebuilt = pcall(rebuild[stage], id, job, { by = ARGV[4], from = stage })
     if not fine or rebuilt ~= false then
       count((fine and 'rebuilt:' or 'unreadable:') .. stage)
-      for _, field in ipairs({ id, stage, fine and '' or tostring(rebuilt) }) do out[#out + 1] = field end
+      for _, field in ipairs({ id, stage, fine and '' or in_words(rebuilt) }) do out[#out + 1] = field end
     end
   end
 end

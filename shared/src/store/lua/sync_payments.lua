@@ -29,8 +29,13 @@ local function differs(payment, stage, at)
   end
 end
 
-for at = 3, #ARGV, 7 do
-  local id = ARGV[at]
+local function tell(id, wrong)
+  close_gate('lane:reconcile', 'payment ' .. id .. ': ' .. wrong, ARGV[2], NOW)
+  out[#out + 1] = id
+  out[#out + 1] = wrong
+end
+
+local function compare(id, at)
   local k = key('payment:') .. id
   local payment = record(k)
   local job = payment.job and record(job_key(payment.job)) or {}
@@ -40,12 +45,16 @@ for at = 3, #ARGV, 7 do
   elseif wrong and payment.disagreement ~= ARGV[at + 2] then
     -- Told once per transaction: the same events are read again after a restart, and people may have explained it meanwhile.
     redis.call('HSET', k, 'disagreement', ARGV[at + 2])
-    close_gate('lane:reconcile', 'payment ' .. id .. ': ' .. wrong, ARGV[2], NOW)
-    out[#out + 1] = id
-    out[#out + 1] = wrong
+    tell(id, wrong)
   elseif not wrong and UNCARRIED[job.stage] then
     settle(payment.job, job, { by = ARGV[2] }, ARGV[at + 1])
     out[3] = out[3] + 1
   end
+end
+
+for at = 3, #ARGV, 7 do
+  -- One that cannot be read keeps no other from being compared.
+  local could, why = pcall(compare, ARGV[at], at)
+  if not could then tell(ARGV[at], 'its record or its job cannot be read: ' .. in_words(why)) end
 end
 return out

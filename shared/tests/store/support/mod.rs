@@ -23,6 +23,8 @@ use shared::tx::{Attempt, Fees, Held, Intent, IntentKind};
 
 pub const SIGNER: Address = Address::repeat_byte(0x51);
 pub const MAX_OPEN: usize = 16;
+/// The block of whatever [`World::finish`] calls done.
+pub const DONE_AT: u64 = 120;
 /// Longer than any test.
 pub const TTL: Duration = Duration::from_secs(600);
 /// After which a worker counts as silent.
@@ -269,8 +271,14 @@ impl World {
 
     pub async fn finish(&self, job: JobId) -> Applied {
         let epoch = self.brief(job).await.epoch;
-        let finished = FinishedJob { job, epoch, block: BlockNumber::new(120), event: Some((hash(7), 3)) };
+        let finished =
+            FinishedJob { job, epoch, block: BlockNumber::new(DONE_AT), event: Some((hash(7), 3)) };
         self.store.finish(&self.fence, &[finished]).await.unwrap().remove(0)
+    }
+
+    /// The leader saw this block as final, and all that was learned up to it in it.
+    pub async fn is_final(&self, block: u64) {
+        assert!(self.store.set_final(&self.fence, BlockNumber::new(block), hash(9), true).await.unwrap());
     }
 
     // --- looking

@@ -200,7 +200,12 @@ impl Walk {
                 let done: Vec<_> = done.into_iter().map(|held| held.job).collect();
                 let _ = self.store.undo(&self.fence, block(90), &done).await;
             }
-            1 => drop(self.store.set_final(&self.fence, at, support::hash(1)).await),
+            1 => {
+                // High above now and then: only then does retention remove what is done.
+                let deep = if self.chance(50) { block(at.get() + 500) } else { at };
+                let is_compared = self.chance(50);
+                let _ = self.store.set_final(&self.fence, deep, support::hash(1), is_compared).await;
+            }
             2 => {
                 let nonce = self.some_nonce();
                 let _ = self.store.reopen(&self.fence, SIGNER, nonce, 2).await;

@@ -84,6 +84,7 @@ pub const CRASH_POINTS: &[Step] = &[
     step("after_undo", Scene::DeepReorg),
     step("after_reopen", Scene::DeepReorg),
     step("after_unlearn", Scene::DeepReorg),
+    step("after_rewind", Scene::DeepReorg),
 ];
 
 /// Those of ordinary work, which any schedule comes by.
