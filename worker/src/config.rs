@@ -63,7 +63,7 @@ pub struct RedisConfig {
 /// More than a takeover looks back at.
 const RETAINED_NONCES: u64 = 4_096;
 
-/// A reorganisation deeper than the confirmations takes back jobs that are done: the newest have to be there.
+/// Fewer would leave nothing to look into when somebody asks why.
 const LEAST_RETAINED: u64 = 1_000;
 
 /// `RETAIN_JOBS` and `RETAIN_DAYS`.

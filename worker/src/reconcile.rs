@@ -107,7 +107,7 @@ async fn reconcile(config: &Config, store: &Store, chain: &dyn Chain) -> Result<
     }
     let mut offset = 0;
     loop {
-        let ids = store.done(offset).await?;
+        let ids: Vec<_> = store.done(offset).await?.into_iter().map(|(id, _)| id).collect();
         if ids.is_empty() {
             return Ok(report);
         }

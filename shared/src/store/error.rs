@@ -22,3 +22,14 @@ pub enum StoreError {
     #[error("{operation} reached the primary, but not the durability that the policy asks for: {detail}")]
     NotDurable { operation: &'static str, detail: String },
 }
+
+impl StoreError {
+    /// Whether another record could be read all the same.
+    pub(super) fn is_of_one_record(&self) -> bool {
+        match self {
+            Self::Corrupt { .. } => true,
+            Self::Redis { source, .. } => source.code() == Some("WRONGTYPE"),
+            _ => false,
+        }
+    }
+}

@@ -65,7 +65,7 @@ impl Store {
         for member in members {
             match self.deed(&key, &member).await {
                 Ok(deed) => learned.extend(deed),
-                Err(error @ StoreError::Corrupt { .. }) => {
+                Err(error) if error.is_of_one_record() => {
                     tracing::error!(member, %error, "a record that the chain alone vouches for cannot be read");
                 }
                 Err(error) => return Err(error),

@@ -29,7 +29,7 @@ pub struct SyncState {
     pub resume: Option<BlockNumber>,
     /// The newest block that was final, and its hash.
     pub last_final: Option<(BlockNumber, Hash32)>,
-    /// The newest final block that everything learned up to it was held against.
+    /// Up to which block all that was learned was held against a final one.
     pub compared: Option<BlockNumber>,
     /// The newest block that counted as final in a replay, and its hash; above the other, or none.
     pub last_replayed: Option<(BlockNumber, Hash32)>,
@@ -157,17 +157,18 @@ impl Store {
         Ok(Some(all))
     }
 
-    /// Remembers the newest block that is final, and whether all that was learned up to it was held against it. `false` when
-    /// fenced.
+    /// Remembers the newest block that is final, and up to which one all that was learned was held against a final one. `false`
+    /// when fenced.
     pub async fn set_final(
         &self,
         fence: &Fence,
         block: BlockNumber,
         hash: Hash32,
-        is_compared: bool,
+        compared: Option<BlockNumber>,
     ) -> Result<bool, StoreError> {
         let args = Args::new().arg(fence).arg(block).arg(hash).arg("final");
-        let args = args.arg(UNDOABLE).arg(u8::from(is_compared));
+        let compared = compared.map(|block| block.to_string()).unwrap_or_default();
+        let args = args.arg(UNDOABLE).arg(compared);
         Ok(self.run::<i64>(&script::FINAL_SET, args).await? == 0)
     }
 
@@ -200,13 +201,28 @@ impl Store {
         Ok(out)
     }
 
-    /// One slice of the jobs that are done, the newest first, `offset` of them skipped.
-    pub async fn done(&self, offset: usize) -> Result<Vec<JobId>, StoreError> {
+    /// One slice of the jobs that are done and their blocks, the newest first, `offset` of them skipped.
+    pub async fn done(&self, offset: usize) -> Result<Vec<(JobId, Option<BlockNumber>)>, StoreError> {
         let key = self.keys.by_state("done");
         let mut command = redis::cmd("ZREVRANGE");
         command.arg(&key).arg(offset).arg(offset + SLICE - 1);
         let ids: Vec<String> = self.read("done jobs", &command).await?;
-        ids.iter().map(|id| codec::parse(&key, "job", id, "a job id")).collect()
+        let ids: Result<Vec<JobId>, StoreError> =
+            ids.iter().map(|id| codec::parse(&key, "job", id, "a job id")).collect();
+        let ids = ids?;
+        let mut pipe = redis::pipe();
+        for id in &ids {
+            pipe.cmd("HGET").arg(self.keys.job(*id)).arg("block");
+        }
+        let blocks: Vec<Option<String>> = match ids.is_empty() {
+            true => Vec::new(),
+            false => pipe
+                .query_async(&mut self.link.hot())
+                .await
+                .map_err(|source| StoreError::Redis { operation: "blocks of done jobs", source })?,
+        };
+        let block = |text: Option<String>| Some(BlockNumber::new(text?.parse().ok()?));
+        Ok(ids.into_iter().zip(blocks.into_iter().map(block)).collect())
     }
 
     /// Declares this server process synced up to `block`, or moves the checkpoint of one that is. `false` when fenced,

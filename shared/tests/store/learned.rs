@@ -90,7 +90,7 @@ async fn one_that_was_never_delivered_is_forgotten_and_accepted_when_it_is() {
     let closed = world.store.closed_gates().await.unwrap();
     let gate = closed.iter().find(|gate| gate.gate == RECONCILE).unwrap();
     assert!(
-        gate.reason.starts_with("a deep reorganisation. of payments in blocks that are no more"),
+        gate.reason.starts_with("a deep reorganisation; of payments in blocks that are no more"),
         "{}",
         gate.reason
     );
@@ -178,14 +178,19 @@ async fn what_cannot_be_read_keeps_nothing_else_from_being_taken_back() {
     let (_redis, world) = support::start().await;
     let (broken, whole) = (paid_before(&world, true).await, paid_before(&world, true).await);
     let key = world.key(&format!("payment:{}", id_of(&broken)));
-    let _: i64 = world.raw(redis::cmd("HSET").arg(&key).arg(&["refunded", "1"])).await;
-    let _: i64 = world.raw(redis::cmd("HDEL").arg(&key).arg("amount")).await;
-    let _: i64 = world.raw(redis::cmd("ZADD").arg(world.key("learned")).arg(AT).arg("nonsense")).await;
+    let _: i64 = world.raw(redis::cmd("HDEL").arg(&key).arg("referrer")).await;
+    for nonsense in ["nonsense", "referral:0x00000000000000000000000000000000000000ee"] {
+        let _: i64 = world.raw(redis::cmd("ZADD").arg(world.key("learned")).arg(AT).arg(nonsense)).await;
+    }
+    let other_type = world.key("referral:0x00000000000000000000000000000000000000ee");
+    let _: String = world.raw(redis::cmd("SET").arg(other_type).arg("no hash")).await;
+    let before: Vec<String> = world.raw(redis::cmd("HGETALL").arg(&key)).await;
     let known = learned(&world).await;
     assert!(known.contains(&Deed::Paid(id_of(&broken))), "{known:?}");
     let unlearned = unlearn(&world, &known).await.unwrap();
     assert_eq!(unlearned.unreadable, [format!("payment:{}", id_of(&broken))]);
     assert_eq!(unlearned.taken, known.len() as u64 - 1);
+    assert_eq!(world.raw::<Vec<String>>(redis::cmd("HGETALL").arg(&key)).await, before, "half taken back");
     assert!(job_of(&world, &whole).await.is_some() && job_of(&world, &broken).await.is_none());
 }
 
@@ -204,6 +209,31 @@ async fn what_a_job_may_yet_bring_about_is_not_the_chains_alone_until_that_faile
     assert_eq!(world.stage(registering).await, Stage::Failed);
     assert!(learned(&world).await.contains(&Deed::Registered(Register { child, referrer })));
     assert_consistent(&world).await;
+}
+
+#[tokio::test]
+async fn what_is_learned_late_is_held_against_the_next_final_block() {
+    let (_redis, world) = support::start().await;
+    let early = paid_before(&world, true).await;
+    world.is_final(AT + 10).await;
+    let late = paid_before(&world, true).await;
+    let of = |payment: &Payment| Deed::Paid(id_of(payment));
+    let next = world.store.learned(blocks(AT + 11, AT + 11)).await.unwrap();
+    assert!(next.contains(&of(&late)) && !next.contains(&of(&early)), "{next:?}");
+    // Paid in another block after all.
+    let referrer = world.store.referral(early.wallet).await.unwrap().unwrap().referrer.unwrap();
+    let again = PaidPayment {
+        payment: id_of(&early),
+        block: BlockNumber::new(AT + 1),
+        hash: hash(6),
+        referrer,
+        child: early.wallet,
+        commission: COMMISSION,
+    };
+    world.store.mark_paid(&world.fence, "leader", &[again]).await.unwrap().unwrap();
+    assert!(world.store.learned(blocks(AT + 11, AT + 11)).await.unwrap().contains(&of(&early)));
+    let view = world.store.payment(id_of(&early)).await.unwrap().unwrap();
+    assert_eq!(view.paid.map(|(block, _)| block), Some(BlockNumber::new(AT + 1)));
 }
 
 #[tokio::test]

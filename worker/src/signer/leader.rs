@@ -106,7 +106,7 @@ pub struct Leader {
     pub(super) checkpoint: Option<BlockNumber>,
     /// The newest block that was final, and its hash.
     pub(super) last_final: Option<(BlockNumber, Hash32)>,
-    /// The newest final block that all learned from the chain alone was held against.
+    /// Up to which block all that was learned from the chain alone was held against a final one.
     pub(super) compared: Option<BlockNumber>,
     /// The block that counted as final in a replay, while it is above that one.
     pub(super) last_replayed: Option<(BlockNumber, Hash32)>,

@@ -1,7 +1,7 @@
 //! A block that was final and is no more. What it undid is open again, so that every record is truthful and the very same
 //! transactions settle it; nothing new is signed until somebody has looked.
 
-use shared::ids::{BlockNumber, Hash32, JobId};
+use shared::ids::{BlockNumber, Hash32, JobId, Nonce};
 use shared::store::{Brief, Deed, SLICE, UNDOABLE};
 
 use super::leader::Leader;
@@ -11,12 +11,12 @@ use crate::chain::agree::Settled;
 use crate::gates;
 use crate::signer::opinions::Opinion;
 
-/// More than a lane can have had consumed in the blocks that any reorganisation undoes.
-const MOST_REOPENED: u64 = 1_024;
+/// Nonces opened again in one step.
+const REOPENED: u64 = 1_024;
 
-/// Below it nothing is taken back.
-fn lowest(deep: Head) -> BlockNumber {
-    BlockNumber::new(deep.number.get().saturating_sub(UNDOABLE))
+/// No reorganisation that undid `number` is held to go below it.
+fn lowest(number: BlockNumber) -> BlockNumber {
+    BlockNumber::new(number.get().saturating_sub(UNDOABLE))
 }
 
 impl Leader {
@@ -28,39 +28,54 @@ impl Leader {
             (self.last_final, self.compared) = (state.last_final, state.compared);
             self.last_replayed = state.last_replayed;
         }
-        if self.last_final.is_some_and(|(number, _)| deep.number < number) {
-            // An endpoint is behind; once it has caught up this is looked at.
-            return Ok(false);
+        if let Some((number, hash)) = self.last_final.filter(|(number, _)| deep.number < *number) {
+            return self.wait_for(number, hash, deep).await;
         }
         let known = self.last_final.into_iter().chain(self.last_replayed);
         for (number, hash) in known.filter(|(number, _)| *number <= deep.number) {
             let now = match deep.number {
                 same if same == number => Some(deep.hash),
                 next if next == number.next() => Some(deep.parent),
-                _ => self.ctx.chain.agreed_block(number).await?.map(|block| block.hash),
+                _ => self.agreed_block(number).await?.map(|block| block.hash),
             };
             // Endpoints that contradict each other prove nothing.
             let Some(now) = now else { return Ok(false) };
             if now != hash {
-                self.freeze(number, hash, now).await?;
-                return self.take_back(deep).await;
+                self.freeze(number, hash, &format!("is {now} now")).await?;
+                return self.take_back(number, deep).await;
             }
         }
         // What was learned from a block that was not final may have gone with it; it is held against the first final one.
-        let above = self.compared.map_or(0, |number| number.get() + 1).max(lowest(deep).get());
-        match self.unlearn(BlockNumber::new(above), deep).await? {
+        let above = self.compared.map_or(lowest(deep.number), BlockNumber::next);
+        match self.unlearn(above, deep).await? {
             (0, is_sure) => {
-                self.remember_final(deep, is_sure).await?;
+                let compared = if is_sure { Some(deep.number) } else { self.compared };
+                self.remember_final(deep, compared).await?;
                 Ok(true)
             }
             (some, _) => Err(RoundError::Outdated(format!("{some} records of the chain are open again"))),
         }
     }
 
+    /// What a final block is that nobody has: an endpoint is behind, or none will ever have it again.
+    async fn wait_for(&mut self, number: BlockNumber, hash: Hash32, deep: Head) -> Result<bool, RoundError> {
+        if lowest(number) > deep.number {
+            self.freeze(number, hash, &format!("is far above the newest one, {}", deep.number)).await?;
+            return self.take_back(deep.number, deep).await;
+        }
+        self.ctx.metrics.rpc_undecided.inc();
+        tracing::warn!(
+            block.number = number.get(),
+            deep = deep.number.get(),
+            "the newest final block is below one that was final before; nothing is confirmed until an endpoint has caught up"
+        );
+        Ok(false)
+    }
+
     /// Lets people know that a block which was final is another one now.
-    async fn freeze(&self, number: BlockNumber, was: Hash32, is: Hash32) -> Result<(), RoundError> {
+    async fn freeze(&self, number: BlockNumber, was: Hash32, now: &str) -> Result<(), RoundError> {
         let reason = format!(
-            "block {number} was final with {} confirmations as {was} and is {is} now: a reorganisation deeper than \
+            "block {number} was final with {} confirmations as {was} and {now}: a reorganisation deeper than \
              CONFIRMATIONS. What it undid is open again; nothing new is signed until you resume `reconcile`",
             self.ctx.config.confirmations
         );
@@ -73,26 +88,37 @@ impl Leader {
     }
 
     /// Takes back what is not so any more. Only once all of it is does the new block count as final: until then this is
-    /// done again, which changes nothing twice. Returns whether it does.
-    async fn take_back(&mut self, deep: Head) -> Result<bool, RoundError> {
-        let (undone, is_sure) = self.undo(deep).await?;
+    /// done again, which changes nothing twice. Returns whether it does. `number` is the lowest block that is known to be
+    /// another one.
+    async fn take_back(&mut self, number: BlockNumber, deep: Head) -> Result<bool, RoundError> {
+        let from = lowest(number);
+        let (undone, is_sure) = self.undo(from, deep).await?;
         // Also where a question further down gets no answer: the next time there may be nothing left to take back.
         self.must_take_over |= undone > 0;
         crash_point!("after_undo");
         let opened = self.reopen(deep).await?;
         self.must_take_over |= opened > 0;
         crash_point!("after_reopen");
-        let (unlearned, is_sure_too) = self.unlearn(BlockNumber::new(0), deep).await?;
-        self.must_take_over |= unlearned > 0;
-        super::sync::rewind(&self.ctx, &self.fence, lowest(deep)).await?;
+        let (unlearned, is_sure_of_learned) = self.unlearn(from, deep).await?;
+        super::sync::rewind(&self.ctx, &self.fence, from).await?;
         self.checkpoint = None;
         crash_point!("after_rewind");
-        let is_whole = is_sure && is_sure_too;
-        if is_whole {
-            self.remember_final(deep, true).await?;
+        if is_sure {
+            // What could not be decided about what was learned is asked again at the next blocks.
+            let compared = if is_sure_of_learned {
+                Some(deep.number)
+            } else {
+                from.get().checked_sub(1).map(BlockNumber::new)
+            };
+            self.remember_final(deep, compared).await?;
+        } else {
+            tracing::warn!(
+                block.number = deep.number.get(),
+                "whether jobs are still done cannot be decided; nothing is confirmed until two endpoints agree"
+            );
         }
         match undone + opened + unlearned {
-            0 => Ok(is_whole),
+            0 => Ok(is_sure),
             _ => Err(RoundError::Outdated(format!(
                 "{undone} jobs, {opened} nonces and {unlearned} records of the chain are open again"
             ))),
@@ -109,6 +135,9 @@ impl Leader {
             // There is no second look at what is forgotten: not on the word of one endpoint among several.
             let is_gone = |of: &Opinion| of.settled == Settled::Not && !of.is_alone;
             let is_open = |of: &Opinion| of.settled.block().is_none() && !is_gone(of);
+            for (deed, _) in slice.iter().zip(&judged).filter(|(_, of)| is_open(of)) {
+                tracing::warn!(%deed, block.number = deep.number.get(), "only one endpoint says that it is not so; asking again");
+            }
             is_sure &= !judged.iter().any(is_open);
             let gone = slice.iter().zip(&judged).filter(|(_, of)| is_gone(of));
             let gone: Vec<Deed> = gone.map(|(deed, _)| deed.clone()).collect();
@@ -127,10 +156,9 @@ impl Leader {
         Ok((taken, is_sure))
     }
 
-    async fn remember_final(&mut self, deep: Head, is_compared: bool) -> Result<(), RoundError> {
-        let compared = if is_compared { Some(deep.number) } else { self.compared };
-        if self.last_final != Some((deep.number, deep.hash)) || self.compared != compared {
-            if !self.ctx.store.set_final(&self.fence, deep.number, deep.hash, is_compared).await? {
+    async fn remember_final(&mut self, deep: Head, compared: Option<BlockNumber>) -> Result<(), RoundError> {
+        if (self.last_final, self.compared) != (Some((deep.number, deep.hash)), compared) {
+            if !self.ctx.store.set_final(&self.fence, deep.number, deep.hash, compared).await? {
                 return Err(RoundError::Fenced);
             }
             crash_point!("after_final");
@@ -142,32 +170,41 @@ impl Leader {
 
     /// Opens the nonces again that are not consumed any more; otherwise everything above them would wait for ever.
     async fn reopen(&mut self, deep: Head) -> Result<u64, RoundError> {
-        let (lowest, _) = self.consumed(deep).await?;
-        let count = self.next.get().saturating_sub(lowest.get()).min(MOST_REOPENED);
-        Self::fenced(self.ctx.store.reopen(&self.fence, self.ctx.signer(), lowest, count).await?)
+        let (consumed, _) = self.consumed(deep).await?;
+        let mut opened = 0;
+        for from in (consumed.get()..self.next.get()).step_by(REOPENED as usize) {
+            let count = (self.next.get() - from).min(REOPENED);
+            let signer = self.ctx.signer();
+            let answer = self.ctx.store.reopen(&self.fence, signer, Nonce::new(from), count).await?;
+            opened += Self::fenced(answer)?;
+        }
+        Ok(opened)
     }
 
-    /// Takes back every job that is done by its record and not by the chain at `deep`: newest first, until a whole slice
-    /// stands. Returns how many, and whether that is all: endpoints may contradict each other about some.
-    async fn undo(&mut self, deep: Head) -> Result<(u64, bool), RoundError> {
+    /// Takes back every job that is done by its record, in a block from `from` on or in none, and not by the chain at `deep`.
+    /// Returns how many, and whether that is all: endpoints may contradict each other about some. Looks at all that are done:
+    /// one that was settled today may have been paid long ago, and one paid just now may have been settled before it.
+    async fn undo(&mut self, from: BlockNumber, deep: Head) -> Result<(u64, bool), RoundError> {
         let (mut offset, mut undone, mut is_sure) = (0, 0, true);
         loop {
-            let ids = self.ctx.store.done(offset).await?;
+            let done = self.ctx.store.done(offset).await?;
+            let in_question = done.iter().filter(|(_, block)| block.is_none_or(|block| block >= from));
+            let ids: Vec<JobId> = in_question.map(|(id, _)| *id).collect();
+            if done.is_empty() {
+                return Ok((undone, is_sure));
+            }
             let jobs: Vec<Brief> = self.ctx.store.briefs(&ids).await?.into_iter().flatten().collect();
             let settled = self.settled(&jobs, deep).await?;
             is_sure &= !settled.contains(&Settled::Undecided);
             let gone = jobs.iter().zip(&settled).filter(|(_, settled)| **settled == Settled::Not);
             let gone: Vec<JobId> = gone.map(|(job, _)| job.id).collect();
-            if gone.is_empty() {
-                return Ok((undone, is_sure));
-            }
             for job in &gone {
                 tracing::error!(job.id = %job, "it was done in a block that is no more");
             }
             super::watch::unfenced(&self.ctx.store.undo(&self.fence, deep.number, &gone).await?)?;
             self.ctx.metrics.undone.inc_by(gone.len() as u64);
             undone += gone.len() as u64;
-            offset += ids.len() - gone.len();
+            offset += done.len() - gone.len();
         }
     }
 }

@@ -37,7 +37,11 @@ pub(super) async fn ensure(ctx: &Context, fence: &Fence, force: bool) -> Result<
     let head = ctx.chain.head().await?.number;
     let deep = head.below(ctx.config.confirmations);
     if let Some(deep) = deep {
-        remember_replayed(ctx, fence, state.last_replayed, deep).await?;
+        let remembered = remember_replayed(ctx, fence, state.last_replayed, deep).await;
+        if matches!(remembered, Err(SyncError::Undecided(_))) {
+            ctx.metrics.rpc_undecided.inc();
+        }
+        remembered?;
     }
     let begun = state.replay.filter(|_| state.resume.is_some());
     // What was replayed less than the confirmation depth ago may have been reorganised since.

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use anyhow::{Context as _, Result, ensure};
 use kit::world::contracts::RELAYER_KEY;
 use kit::world::process::until;
-use kit::world::{Client, Mining, World, metric, paths};
+use kit::world::{Client, Fault, Mining, Node, World, metric, paths};
 use serde_json::Value;
 
 use crate::support::{LIMIT, all_paid_once, at_stage, pay, quick, registered, settled_once};
@@ -32,10 +32,11 @@ async fn closed(client: &Client, gate: &str) -> Result<Option<Value>> {
     Ok(gates.into_iter().find(|closed| closed["gate"] == gate))
 }
 
+/// Also where the only endpoint serves no ranges of events from then on.
 #[tokio::test]
 async fn a_reorganisation_deeper_than_the_confirmations_freezes_signing_and_what_it_undid_is_paid_once_again()
 -> Result<()> {
-    let world = quick().confirmations(2).start().await?;
+    let world = quick().confirmations(2).endpoints(&[Node::Proxy(Fault::Pass)]).start().await?;
     let client = world.client()?;
     let (child, _) = registered(&client).await?;
     let jobs = pay(&client, &child, 3, "undone").await?;
@@ -45,6 +46,7 @@ async fn a_reorganisation_deeper_than_the_confirmations_freezes_signing_and_what
     let depth = world.anvil.block_number().await? + 1 - first;
     ensure!(depth > 2, "not deep enough to be final: {depth}");
     // The leader has to have seen the last final block before it is taken back.
+    world.proxies[0].set(Fault::NarrowLogs(0));
     world.anvil.reorg(depth).await?;
     ensure!(world.contracts.paid().await?.is_empty(), "still paid");
     world.anvil.mine(4).await?;

@@ -6,6 +6,8 @@
 local LANE = KEYS[1]
 local FEED_MAX = 10000
 local LOG_MAX = 256
+-- In bytes.
+local REASONS_MAX = 2000
 
 local function key(suffix) return LANE .. suffix end
 local function job_key(id) return LANE .. 'job:' .. id end
@@ -145,11 +147,18 @@ local function park(id, gate)
   redis.call('SADD', key('parking'), gate)
 end
 
+-- What is told of `lane:reconcile`: all that people must look at, not only the newest of it.
+local function gathered(before, reason)
+  if string.find(before, reason, 1, true) then return before end
+  return #before < REASONS_MAX and before .. '; ' .. reason or before
+end
+
 -- Closes a gate, or renews what is told of one that is closed; `since` and `block` are those of the first closing. Returns
 -- whether it was open.
 local function close_gate(gate, reason, by, since, block)
   local was = redis.call('HGET', key('gate'), gate)
   local first = was and cjson.decode(was) or { since = since }
+  if was and gate == 'lane:reconcile' then reason = gathered(first.reason, reason) end
   local told = { reason = reason, by = by, since = first.since, block = first.block or block }
   redis.call('HSET', key('gate'), gate, cjson.encode(told))
   if was then return false end
@@ -267,8 +276,11 @@ local function start_registration(id, child, referrer, payload, line)
 end
 
 -- Notes that a record rests on the chain alone: with that block it would be gone, and no job would bring it about again.
--- `what` is the record's key.
-local function learn(what, block) redis.call('ZADD', key('learned'), block, what) end
+-- `what` is the record's key. What is learned late is held against the next final block: those before were without it.
+local function learn(what, block)
+  local compared = tonumber(redis.call('HGET', key('synced'), 'compared_block') or '-1')
+  redis.call('ZADD', key('learned'), math.max(block, compared + 1), what)
+end
 
 -- Whether there is a job that brings it about, or has.
 local function is_carried(job)
@@ -279,12 +291,10 @@ end
 -- Records that the chain shows a referral, and lets the payouts go that waited for it or failed with an earlier one.
 local function registered(child, referrer, block)
   local k = key('referral:') .. child
-  local known = redis.call('HMGET', k, 'status', 'referrer', 'job')
-  if known[1] ~= 'registered' or known[2] ~= referrer then
-    redis.call('HSET', k, 'status', 'registered', 'referrer', referrer, 'block', block)
-    redis.call('HSETNX', k, 'created_at', NOW)
-  end
-  if not is_carried(known[3]) then learn('referral:' .. child, block) end
+  local job = redis.call('HGET', k, 'job')
+  redis.call('HSET', k, 'status', 'registered', 'referrer', referrer, 'block', block)
+  redis.call('HSETNX', k, 'created_at', NOW)
+  if not is_carried(job) then learn('referral:' .. child, block) end
   if redis.call('EXISTS', key('waiting:') .. child, key('stranded:') .. child) > 0 then
     redis.call('HSET', key('unblock'), child, 'release')
   end

@@ -48,7 +48,7 @@ for i = 1, #oldest, 2 do
   local id, ended = oldest[i], tonumber(oldest[i + 1])
   if removed >= surplus and ended > NOW - tonumber(ARGV[3]) then break end
   local job = record(job_key(id))
-  if job.stage == 'done' and final < (tonumber(job.block) or 0) + ARGV[6] then break end
+  if state == 'done' and job.stage == state and final < (tonumber(job.block) or 0) + ARGV[6] then break end
   -- One that is somewhere else by its hash is put there by the sweeper; one that cannot be read keeps no other.
   if STATE_OF[job.stage] ~= state or pcall(remove, id, job) then
     redis.call('ZREM', by, id)

@@ -9,10 +9,10 @@ if not is_fenced_in(ARGV[1]) then return { 1, 0, 0 } end
 local out = { 0, 0, 0 }
 
 local function mark(k, at)
+  learn('payment:' .. ARGV[at], ARGV[at + 1])
   redis.call('HSET', k, 'decision', 'paid_on_chain', 'paid_block', ARGV[at + 1], 'paid_hash', ARGV[at + 2], 'referrer',
     ARGV[at + 3], 'wallet', ARGV[at + 4], 'usdc', ARGV[at + 5], 'sge', ARGV[at + 6], 'created_at', NOW)
   redis.call('ZADD', key('payments:') .. ARGV[at + 4], NOW, ARGV[at])
-  learn('payment:' .. ARGV[at], ARGV[at + 1])
   out[2] = out[2] + 1
 end
 
@@ -42,6 +42,10 @@ local function compare(id, at)
   local wrong = payment.decision and differs(payment, job.stage or payment.archived, at)
   if not payment.decision then
     mark(k, at)
+  elseif payment.decision == 'paid_on_chain' and payment.paid_hash ~= ARGV[at + 2] then
+    -- In another block than before.
+    learn('payment:' .. id, ARGV[at + 1])
+    redis.call('HSET', k, 'paid_block', ARGV[at + 1], 'paid_hash', ARGV[at + 2])
   elseif wrong and payment.disagreement ~= ARGV[at + 2] then
     -- Told once per transaction: the same events are read again after a restart, and people may have explained it meanwhile.
     redis.call('HSET', k, 'disagreement', ARGV[at + 2])

@@ -25,7 +25,10 @@ function take_back.payment(id, job)
     missed[#missed + 1] = id
     return 1
   end
+  -- Nothing is written before all of it could be read.
   local refunded = payment.refunded and cmp(payment.refunded, payment.amount) >= 0
+  local status = redis.call('HGET', key('referral:') .. payment.wallet, 'status')
+  for _, field in ipairs({ 'source', 'external_id', 'referrer', 'usdc', 'sge' }) do assert(payment[field], field) end
   local payload = cjson.encode({ kind = 'payout', payment_id = id, source = payment.source, child = payment.wallet,
     external_id = payment.external_id, referrer = payment.referrer, usdc = payment.usdc, sge = payment.sge })
   redis.call('HDEL', k, 'paid_block', 'paid_hash')
@@ -35,10 +38,9 @@ function take_back.payment(id, job)
     return 1
   end
   redis.call('HSET', k, 'decision', 'due', 'job', job)
-  local status = redis.call('HGET', key('referral:') .. payment.wallet, 'status')
   -- It waits only where somebody is on the way to register the wallet; otherwise the check finds out.
-  local referral = { status = (status == 'registering' or status == 'failed') and status or 'registered' }
-  referral.referrer = payment.referrer
+  local waits = status == 'registering' or status == 'failed'
+  local referral = { status = waits and status or 'registered', referrer = payment.referrer }
   start_payout(job, id, payload, payment.wallet, referral, 0, line())
   return 1
 end
@@ -68,10 +70,8 @@ if #missed > 0 then
   for _, id in ipairs(missed) do
     audit(ARGV[2], 'unlearned', 'paid in a block that is no more at ' .. ARGV[3] .. ', and its webhook never came', id)
   end
-  count('undelivered', #missed)
-  local told = 'of payments in blocks that are no more, this Redis never got the webhooks (' .. #missed .. '): have them '
-    .. 'delivered again, or they are not paid. `audit` names each as `unlearned`; the first is ' .. missed[1]
-  local was = redis.call('HGET', key('gate'), 'lane:reconcile')
-  close_gate('lane:reconcile', (was and cjson.decode(was).reason .. '. ' or '') .. told, ARGV[2], NOW)
+  close_gate('lane:reconcile', 'of payments in blocks that are no more, this Redis never got the webhooks (' .. #missed
+    .. '): have them delivered again, or they are not paid. `audit` names each as `unlearned`; the first is ' .. missed[1],
+    ARGV[2], NOW)
 end
 return out

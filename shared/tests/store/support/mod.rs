@@ -278,7 +278,8 @@ impl World {
 
     /// The leader saw this block as final, and all that was learned up to it in it.
     pub async fn is_final(&self, block: u64) {
-        assert!(self.store.set_final(&self.fence, BlockNumber::new(block), hash(9), true).await.unwrap());
+        let block = BlockNumber::new(block);
+        assert!(self.store.set_final(&self.fence, block, hash(9), Some(block)).await.unwrap());
     }
 
     // --- looking

@@ -203,8 +203,8 @@ impl Walk {
             1 => {
                 // High above now and then: only then does retention remove what is done.
                 let deep = if self.chance(50) { block(at.get() + 500) } else { at };
-                let is_compared = self.chance(50);
-                let _ = self.store.set_final(&self.fence, deep, support::hash(1), is_compared).await;
+                let compared = Some(deep).filter(|_| self.chance(50));
+                let _ = self.store.set_final(&self.fence, deep, support::hash(1), compared).await;
             }
             2 => {
                 let nonce = self.some_nonce();

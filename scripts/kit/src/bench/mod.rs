@@ -1,0 +1,96 @@
+//! `kit bench`: how fast, how cheap and how large, each figure beside its bound or a peer that was measured in the same run:
+//! rates alone say more about the machine than about the program.
+
+mod figures;
+mod latency;
+mod load;
+mod saturate;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+
+use crate::world::paths;
+use figures::{Kept, Report};
+
+/// What the command line says.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    #[command(subcommand)]
+    what: What,
+    /// Writes the figures to docs/performance.json, in the place of those that were kept before.
+    #[arg(long, global = true)]
+    keep: bool,
+    /// Prints JSON instead of a table.
+    #[arg(long, global = true)]
+    json: bool,
+    /// A tenth of the work: shows that it runs, not how fast.
+    #[arg(long, global = true)]
+    quick: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Subcommand)]
+enum What {
+    /// From a webhook's 2xx until the node holds the transaction: alone, and under load.
+    Latency,
+    /// A backlog against full blocks, and against a bare loop that sends the same batches.
+    Saturate,
+    /// All of them against the kept figures: a loss of more than a fifth is an error.
+    Check,
+}
+
+const ALL: [What; 2] = [What::Latency, What::Saturate];
+
+/// How much is done.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Size {
+    is_quick: bool,
+}
+
+impl Size {
+    /// `full`, or a tenth of it.
+    pub(crate) fn of(self, full: usize) -> usize {
+        if self.is_quick { full.div_ceil(10) } else { full }
+    }
+}
+
+/// Measures and prints. The exit code is 1 where `check` finds a loss.
+pub async fn run(options: Options) -> Result<ExitCode> {
+    let size = Size { is_quick: options.quick };
+    let kept_at = paths::root().join("docs/performance.json");
+    if options.what != What::Check {
+        let report = measure(options.what, size).await?;
+        println!("{}", if options.json { serde_json::to_string_pretty(&report)? } else { report.to_string() });
+        if options.keep {
+            let mut kept = Kept::load(&kept_at)?;
+            kept.replace(report);
+            kept.store(&kept_at)?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    check(size, kept_at).await
+}
+
+async fn check(size: Size, kept_at: PathBuf) -> Result<ExitCode> {
+    let kept = Kept::load(&kept_at)?;
+    let mut losses = Vec::new();
+    for what in ALL {
+        let report = measure(what, size).await.with_context(|| format!("{what:?}"))?;
+        println!("{report}\n");
+        losses.extend(kept.losses(&report));
+    }
+    for loss in &losses {
+        println!("lost: {loss}");
+    }
+    println!("{} figures are worse than the kept ones by more than a fifth", losses.len());
+    Ok(ExitCode::from(u8::from(!losses.is_empty())))
+}
+
+async fn measure(what: What, size: Size) -> Result<Report> {
+    match what {
+        What::Latency => latency::measure(size).await,
+        What::Saturate => saturate::measure(size).await,
+        What::Check => unreachable!("is made of the others"),
+    }
+}
