@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
+import {IAffiliateRegistry} from "../../src/interfaces/IAffiliateRegistry.sol";
 import {Payout, PayoutOutcome, Referral} from "../../src/types/DataTypes.sol";
 import {Base} from "../utils/Base.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
@@ -14,14 +15,61 @@ contract BareSender {
     }
 }
 
+/// @dev The least that pays each payment once, to whom the registry says, and tells: no role, no limit, no token that is not
+/// trusted, no reasons. What is above it is what those cost.
+contract FloorSender {
+    mapping(bytes32 paymentId => uint256 blockNumber) internal paidAt;
+    IAffiliateRegistry internal immutable registry;
+
+    event AffiliatePaid(
+        bytes32 indexed paymentId,
+        address indexed referrer,
+        address indexed child,
+        uint256 usdcAmount,
+        uint256 sgeAmount
+    );
+
+    constructor(IAffiliateRegistry registry_) {
+        registry = registry_;
+    }
+
+    function send(IERC20 token, Payout[] calldata items) external {
+        for (uint256 i = 0; i < items.length; ++i) {
+            Payout calldata item = items[i];
+            address referrer = registry.referrerOf(item.child);
+            require(referrer == item.referrer);
+            _send(token, item.paymentId, item.child, referrer, item.usdcAmount);
+        }
+    }
+
+    /// @dev 64 bytes an item: payment id, child, amount in 12 bytes. Whoever is recorded is paid.
+    function sendPacked(IERC20 token, bytes calldata items) external {
+        for (uint256 start = 0; start < items.length; start += 64) {
+            bytes32 word = bytes32(items[start + 32:start + 64]);
+            address child = address(bytes20(word));
+            _send(token, bytes32(items[start:start + 32]), child, registry.referrerOf(child), uint96(uint256(word)));
+        }
+    }
+
+    function _send(IERC20 token, bytes32 id, address child, address referrer, uint256 amount) private {
+        require(paidAt[id] == 0);
+        paidAt[id] = block.number;
+        emit AffiliatePaid(id, referrer, child, amount, 0);
+        require(token.transfer(referrer, amount));
+    }
+}
+
 /// forge-config: default.isolate = true
 contract GasTest is Base {
     BareSender internal bare;
+    FloorSender internal floor;
 
     function setUp() public override {
         super.setUp();
         bare = new BareSender();
+        floor = new FloorSender(registry);
         usdc.mint(address(bare), USDC_FUNDS);
+        usdc.mint(address(floor), USDC_FUNDS);
         for (uint256 i = 0; i < 100; ++i) {
             _register(_child(i), _referrer(i));
         }
@@ -69,6 +117,26 @@ contract GasTest is Base {
                 _used(string.concat("bare batch of ", names[k - 1], ", per item"), n);
             }
         }
+    }
+
+    function test_Floor() public {
+        Payout[] memory items = new Payout[](100);
+        bytes memory packed;
+        address[] memory recipients = new address[](100);
+        uint256[] memory amounts = new uint256[](100);
+        for (uint256 i = 0; i < 100; ++i) {
+            items[i] = Payout(keccak256(abi.encode("floor", i)), _child(i), _referrer(i), 12.345678e6, 0);
+            bytes32 id = keccak256(abi.encode("packed", i));
+            packed = bytes.concat(packed, id, bytes20(_child(i)), bytes12(uint96(12.345678e6)));
+            recipients[i] = _referrer(i);
+            amounts[i] = 12.345678e6;
+        }
+        // The recipients return, as in the batches that these are compared with.
+        bare.send(usdc, recipients, amounts);
+        floor.send(usdc, items);
+        _used("floor batch of 100, per item", 100);
+        floor.sendPacked(usdc, packed);
+        _used("floor batch of 100, packed, per item", 100);
     }
 
     function test_Registration() public {

@@ -137,7 +137,7 @@ async fn wakeups(client: &Client, count: usize) -> Result<Vec<u64>> {
 }
 
 /// Seconds of CPU that each process has used so far.
-fn cpu_of(pids: &[i32]) -> Result<Vec<f64>> {
+pub(crate) fn cpu_of(pids: &[i32]) -> Result<Vec<f64>> {
     let used = |pid: &i32| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
         // The name, in brackets, may hold anything; what follows is fields 3 and on.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use kit::{chaos, demo, idle, inspect, mutants, tidy, world};
+use kit::{bench, chaos, demo, idle, inspect, mutants, tidy, world};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Parser)]
@@ -17,8 +17,13 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Measure speed, gas, memory and growth beside their bounds and peers.
+    Bench(bench::Options),
     /// Disturb real parts in every way there is, and verify that nothing is lost or doubled.
     Chaos(Box<chaos::Options>),
+    /// Answer webhooks with what they say: started by `bench intake`.
+    #[command(hide = true)]
+    Echo { port: u16 },
     /// Play the demo on real parts.
     Demo(demo::Options),
     /// Write the demo's input files.
@@ -39,7 +44,9 @@ enum Command {
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
     match Cli::parse().command {
+        Command::Bench(options) => until_signal(bench::run(options)).await,
         Command::Chaos(options) => until_signal(chaos::run(*options)).await,
+        Command::Echo { port } => bench::serve_echo(port).await.map(|()| ExitCode::SUCCESS),
         Command::Demo(options) => until_signal(demo::run(options)).await,
         Command::Idle(options) => until_signal(idle::run(options)).await,
         Command::Inspect(options) => until_signal(inspect::run(options)).await,

@@ -8,7 +8,7 @@ use shared::tx_state::TxState;
 use super::fees;
 use super::leader::Leader;
 use super::round_error::RoundError;
-use crate::chain::{ChainEventKind, Gate, Head, NonceRange, ReceiptView};
+use crate::chain::{ChainEventKind, Gate, Head, NonceRange};
 use crate::gates;
 
 impl Leader {
@@ -19,70 +19,59 @@ impl Leader {
             head.number <= last.number || (head.number == last.number.next() && head.parent != last.hash)
         });
         let NonceRange { lowest, highest } = self.ctx.chain.nonce_latest(self.ctx.signer()).await?;
-        let open: Vec<Nonce> = self.open.keys().copied().collect();
-        for nonce in open {
-            let known = self.open[&nonce].record.inclusion;
-            // Where endpoints differ, receipts tell: one endpoint may be behind, or wrong.
-            if nonce >= highest {
-                if known.is_some() {
-                    self.note(nonce, None).await?;
+        // Where endpoints differ, receipts tell: one endpoint may be behind, or wrong.
+        let known = |nonce: &Nonce| self.open[nonce].record.inclusion;
+        let gone: Vec<Nonce> = self
+            .open
+            .range(highest..)
+            .map(|(nonce, _)| *nonce)
+            .filter(|nonce| known(nonce).is_some())
+            .collect();
+        let asked: Vec<Nonce> = self
+            .open
+            .range(..highest)
+            .map(|(nonce, _)| *nonce)
+            .filter(|nonce| known(nonce).is_none() || reorganised)
+            .collect();
+        let mut seen: Vec<(Nonce, Option<Inclusion>)> = gone.into_iter().map(|nonce| (nonce, None)).collect();
+        let mut referrals = Vec::new();
+        for (nonce, receipt) in asked.iter().zip(self.receipts(&asked).await) {
+            let known = self.open[nonce].record.inclusion;
+            match receipt? {
+                Some((receipt, _)) if known == Some(receipt.inclusion) => {}
+                Some((receipt, _)) => {
+                    seen.push((*nonce, Some(receipt.inclusion)));
+                    referrals.extend(receipt.events.iter().filter_map(|event| match event.kind {
+                        ChainEventKind::Registered { child, referrer } => {
+                            Some((child, referrer, event.block))
+                        }
+                        _ => None,
+                    }));
                 }
-                continue;
-            }
-            if known.is_some() && !reorganised {
-                continue;
-            }
-            let hashes: Vec<_> =
-                self.open[&nonce].record.attempts.iter().rev().map(|attempt| attempt.hash).collect();
-            let mut found = false;
-            for hash in hashes {
-                if let Some(receipt) = self.ctx.chain.receipt(hash).await? {
-                    self.on_receipt(nonce, known, &receipt).await?;
-                    found = true;
-                    break;
-                }
-            }
-            if known.is_some() && !found && nonce >= lowest {
-                self.note(nonce, None).await?;
+                None if known.is_some() && *nonce >= lowest => seen.push((*nonce, None)),
+                None => {}
             }
         }
+        self.note(&seen).await?;
+        crash_point!("after_inclusion");
+        self.let_go(&referrals).await?;
         Ok(lowest)
     }
 
-    async fn on_receipt(
-        &mut self,
-        nonce: Nonce,
-        known: Option<Inclusion>,
-        receipt: &ReceiptView,
-    ) -> Result<(), RoundError> {
-        if known == Some(receipt.inclusion) {
-            return Ok(());
-        }
-        let at = self.note(nonce, Some(receipt.inclusion)).await?;
-        if known.is_none() {
-            for job in &self.open[&nonce].jobs {
+    /// Records in which block each of these is now, all at once.
+    async fn note(&mut self, seen: &[(Nonce, Option<Inclusion>)]) -> Result<(), RoundError> {
+        let (store, fence, signer) = (&self.ctx.store, &self.fence, self.ctx.signer());
+        let notes = seen.iter().map(|(nonce, seen)| store.include(fence, signer, *nonce, *seen));
+        for ((nonce, seen), answer) in seen.iter().zip(futures::future::try_join_all(notes).await?) {
+            let at = Self::fenced(answer)?;
+            let Some(tx) = self.open.get_mut(nonce) else { continue };
+            let is_new = tx.record.inclusion.is_none();
+            tx.record.inclusion = *seen;
+            for job in tx.jobs.iter().filter(|_| is_new && seen.is_some()) {
                 self.ctx.metrics.to_inclusion.observe(at.saturating_sub(job.created_at) as f64 / 1000.0);
             }
         }
-        let referrals: Vec<_> = receipt
-            .events
-            .iter()
-            .filter_map(|event| match event.kind {
-                ChainEventKind::Registered { child, referrer } => Some((child, referrer, event.block)),
-                _ => None,
-            })
-            .collect();
-        crash_point!("after_inclusion");
-        self.let_go(&referrals).await
-    }
-
-    async fn note(&mut self, nonce: Nonce, seen: Option<Inclusion>) -> Result<u64, RoundError> {
-        let answer = self.ctx.store.include(&self.fence, self.ctx.signer(), nonce, seen).await?;
-        let at = Self::fenced(answer)?;
-        if let Some(tx) = self.open.get_mut(&nonce) {
-            tx.record.inclusion = seen;
-        }
-        Ok(at)
+        Ok(())
     }
 
     /// An error where the account has long been waiting for a nonce that nothing is open at.

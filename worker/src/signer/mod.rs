@@ -19,6 +19,7 @@ mod leader;
 mod lease_keeper;
 mod opinions;
 pub mod pack;
+mod receipts;
 pub mod recover;
 mod reorg;
 mod resend;

@@ -8,6 +8,7 @@ use shared::store::{Applied, Brief, Refusal};
 
 use super::confirm::{self, Evidence, Outcome};
 use super::leader::Leader;
+use super::receipts::Carrier;
 use super::round_error::RoundError;
 use super::sync::SyncError;
 use crate::chain::agree::Settled;
@@ -76,14 +77,20 @@ impl Leader {
         }
         let jobs: Vec<Brief> = closing.iter().flat_map(|nonce| self.open[nonce].jobs.clone()).collect();
         let mut settled = self.settled(&jobs, deep).await?.into_iter();
-        for nonce in closing {
+        let receipts = self.receipts(&closing).await;
+        let mut explained = Vec::with_capacity(closing.len());
+        for (nonce, receipt) in closing.into_iter().zip(receipts) {
             let jobs = self.open[&nonce].jobs.clone();
             let settled: Vec<Settled> = settled.by_ref().take(jobs.len()).collect();
             if settled.contains(&Settled::Undecided) {
                 continue;
             }
             let settled = settled.into_iter().map(Settled::block).collect();
-            let evidence = match self.evidence(nonce, &jobs, settled, deep.number, is_alone).await {
+            let evidence = match receipt {
+                Ok(carrier) => self.evidence(nonce, &jobs, settled, carrier, deep.number, is_alone).await,
+                Err(error) => Err(error.into()),
+            };
+            let evidence = match evidence {
                 Ok(evidence) => evidence,
                 // What cannot be read about one nonce holds up no other; it is asked again at the next block.
                 Err(
@@ -97,9 +104,9 @@ impl Leader {
             };
             let policy = self.ctx.config.retry;
             let outcome = confirm::decide(nonce, &jobs, &evidence, &policy, self.ctx.dice.roll());
-            self.close(nonce, &jobs, outcome).await?;
+            explained.push((nonce, jobs, outcome));
         }
-        Ok(())
+        self.close(explained).await
     }
 
     /// Collects what explains a consumed nonce. A receipt that nobody has is an error for a while, and so is a missing event of
@@ -109,21 +116,15 @@ impl Leader {
         nonce: Nonce,
         jobs: &[Brief],
         settled: Vec<Option<BlockNumber>>,
+        found: Carrier,
         deep: BlockNumber,
         is_alone: bool,
     ) -> Result<Evidence, RoundError> {
-        let attempts: Vec<(Hash32, bool)> =
-            self.open[&nonce].record.attempts.iter().rev().map(|tried| (tried.hash, tried.cancel)).collect();
-        let mut found: Option<(ReceiptView, bool)> = None;
-        for (hash, cancel) in &attempts {
-            if let Some(receipt) = self.ctx.chain.receipt(*hash).await? {
-                found = Some((receipt, *cancel));
-                break;
-            }
-        }
+        let attempts: Vec<Hash32> =
+            self.open[&nonce].record.attempts.iter().map(|attempt| attempt.hash).collect();
         let mut events = found.as_ref().map(|(receipt, _)| receipt.events.clone()).unwrap_or_default();
         self.add_events_elsewhere(jobs, &settled, &mut events).await;
-        let own = |event: &ChainEvent| attempts.iter().any(|(hash, _)| *hash == event.tx_hash);
+        let own = |event: &ChainEvent| attempts.contains(&event.tx_hash);
         let ours = events.iter().find(|event| own(event)).map(|event| event.tx_hash);
         self.patience(nonce, found.is_some() || ours.is_some(), deep, is_alone)?;
         if let Some((job, _)) = jobs
@@ -180,36 +181,53 @@ impl Leader {
         }
     }
 
-    /// Stores the verdicts on a nonce's jobs, then closes it.
-    async fn close(&mut self, nonce: Nonce, jobs: &[Brief], outcome: Outcome) -> Result<(), RoundError> {
-        for text in &outcome.disagreements {
-            self.ctx.metrics.disagreements.inc();
-            tracing::error!(gate = gates::RECONCILE, detail = text, "chain and Redis disagree");
-            self.ctx.store.close_gate(gates::RECONCILE, text, &self.ctx.worker).await?;
+    /// Stores the verdicts on the jobs of consumed nonces, then closes these.
+    async fn close(&mut self, explained: Vec<(Nonce, Vec<Brief>, Outcome)>) -> Result<(), RoundError> {
+        for (_, _, outcome) in &explained {
+            for text in &outcome.disagreements {
+                self.ctx.metrics.disagreements.inc();
+                tracing::error!(gate = gates::RECONCILE, detail = text, "chain and Redis disagree");
+                self.ctx.store.close_gate(gates::RECONCILE, text, &self.ctx.worker).await?;
+            }
+            for (gate, reason) in &outcome.close {
+                self.close_gate(*gate, reason).await?;
+            }
         }
-        for (gate, reason) in &outcome.close {
-            self.close_gate(*gate, reason).await?;
-        }
-        self.finish(jobs, &outcome.finished).await?;
+        let jobs: Vec<Brief> = explained.iter().flat_map(|(_, jobs, _)| jobs.clone()).collect();
+        let finished: Vec<_> =
+            explained.iter().flat_map(|(_, _, outcome)| outcome.finished.clone()).collect();
+        self.finish(&jobs, &finished).await?;
         crash_point!("after_finish");
-        if !outcome.departures.is_empty() {
-            self.ctx.metrics.count_departures(&outcome.departures);
-            let applied =
-                self.ctx.store.leave(&self.ctx.worker, Some(&self.fence), &outcome.departures).await?;
+        let departures: Vec<_> =
+            explained.iter().flat_map(|(_, _, outcome)| outcome.departures.clone()).collect();
+        if !departures.is_empty() {
+            self.ctx.metrics.count_departures(&departures);
+            let applied = self.ctx.store.leave(&self.ctx.worker, Some(&self.fence), &departures).await?;
             unfenced(&applied)?;
             crash_point!("after_departures");
         }
+        // At once, as the receipts were asked for.
+        let (store, fence, signer) = (&self.ctx.store, &self.fence, self.ctx.signer());
+        let closes = explained.iter().map(|(nonce, _, outcome)| {
+            store.close_nonce(fence, signer, *nonce, outcome.consumed_by, outcome.hash)
+        });
+        let closed = futures::future::try_join_all(closes).await?;
+        crash_point!("after_close_nonce");
+        for ((nonce, _, outcome), closed) in explained.iter().zip(closed) {
+            if !closed {
+                return Err(RoundError::Outdated(format!("nonce {nonce} could not be closed")));
+            }
+            self.closed(*nonce, outcome);
+        }
+        Ok(())
+    }
+
+    /// Forgets a nonce that is closed.
+    fn closed(&mut self, nonce: Nonce, outcome: &Outcome) {
         if outcome.consumed_by == "stranger" {
             self.ctx.metrics.strangers.inc();
             tracing::error!(nonce = nonce.get(), "a transaction that is not ours consumed this nonce");
         }
-        let signer = self.ctx.signer();
-        let closed =
-            self.ctx.store.close_nonce(&self.fence, signer, nonce, outcome.consumed_by, outcome.hash).await?;
-        if !closed {
-            return Err(RoundError::Outdated(format!("nonce {nonce} could not be closed")));
-        }
-        crash_point!("after_close_nonce");
         tracing::info!(
             nonce = nonce.get(),
             by = outcome.consumed_by,
@@ -220,7 +238,6 @@ impl Leader {
         self.open.remove(&nonce);
         self.holes.closed(nonce);
         self.ctx.metrics.open_nonces.set(self.open.len() as i64);
-        Ok(())
     }
 
     async fn finish(

@@ -8,11 +8,10 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::Size;
 use super::figures::{Figure, Report, percentile};
-use super::load;
+use super::load::{self, Answered};
 use crate::chaos::verify::payment_id;
 use crate::world::{Fault, Mining, Node, World};
 
-const CHILDREN: usize = 20;
 /// Long enough that nothing of one payment is left when the next comes.
 const IDLE_APART: Duration = Duration::from_millis(75);
 const LOADED_APART: Duration = Duration::from_millis(5);
@@ -27,17 +26,25 @@ pub(super) async fn measure(size: Size) -> Result<Report> {
         .start()
         .await?;
     let client = world.client()?;
-    load::register(&client, CHILDREN).await?;
-    load::steadily(&client, "warm", size.of(200), IDLE_APART, CHILDREN).await?;
+    load::register(&client).await?;
+    load::steadily(&client, "warm", size.of(200), IDLE_APART).await?;
 
-    let idle = load::steadily(&client, "idle", size.of(2_000), IDLE_APART, CHILDREN).await?;
+    let idle = load::steadily(&client, "idle", size.of(2_000), IDLE_APART).await?;
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let loaded = load::steadily(&client, "loaded", size.of(4_000), LOADED_APART, CHILDREN).await?;
+    let loaded = load::steadily(&client, "loaded", size.of(4_000), LOADED_APART).await?;
     let expected = size.of(200) + idle.len() + loaded.len();
     let carriers = carriers(&world, expected).await?;
     let taken = world.proxies.first().context("no proxy")?.taken();
-    let idle = waits(&idle, &carriers, &taken)?;
-    let loaded = waits(&loaded, &carriers, &taken)?;
+    let mut sorted = Vec::new();
+    for answered in [&idle, &loaded] {
+        let waits = waits(answered, &carriers, &taken)?;
+        if let Some((wait, slowest)) = waits.last() {
+            let timeline = client.job(&slowest.job).await?["timeline"].take();
+            eprintln!("the slowest took {wait:.1} ms: {timeline}");
+        }
+        sorted.push(waits.into_iter().map(|(wait, _)| wait).collect::<Vec<f64>>());
+    }
+    let [idle, loaded] = &sorted[..] else { unreachable!("of two") };
     Ok(Report {
         subject: "latency".into(),
         about: format!(
@@ -47,10 +54,10 @@ pub(super) async fn measure(size: Size) -> Result<Report> {
             loaded.len()
         ),
         figures: vec![
-            Figure::of("alone, p50", "ms", &[percentile(&idle, 50.0)]).at_most(15.0),
-            Figure::of("alone, p99", "ms", &[percentile(&idle, 99.0)]).at_most(50.0),
-            Figure::of("200 payments/s, p50", "ms", &[percentile(&loaded, 50.0)]),
-            Figure::of("200 payments/s, p99", "ms", &[percentile(&loaded, 99.0)]).at_most(150.0),
+            Figure::of("alone, p50", "ms", &[percentile(idle, 50.0)]).at_most(15.0),
+            Figure::of("alone, p99", "ms", &[percentile(idle, 99.0)]).at_most(50.0),
+            Figure::of("200 payments/s, p50", "ms", &[percentile(loaded, 50.0)]),
+            Figure::of("200 payments/s, p99", "ms", &[percentile(loaded, 99.0)]).at_most(150.0),
         ],
     })
 }
@@ -63,24 +70,29 @@ async fn carriers(world: &World, expected: usize) -> Result<HashMap<B256, B256>>
         if paid.len() >= expected {
             return Ok(paid.into_iter().map(|paid| (paid.payment_id, paid.tx)).collect());
         }
-        ensure!(Instant::now() < deadline, "{} of {expected} payments are paid after {SETTLED:?}", paid.len());
+        ensure!(
+            Instant::now() < deadline,
+            "{} of {expected} payments are paid after {SETTLED:?}",
+            paid.len()
+        );
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 
 /// Milliseconds between each payment's answer and its transaction's acceptance, sorted. A transaction that was there before
 /// the answer was read counts as none.
-fn waits(
-    answered: &[(String, Instant)],
+fn waits<'a>(
+    answered: &'a [Answered],
     carriers: &HashMap<B256, B256>,
     taken: &HashMap<B256, Instant>,
-) -> Result<Vec<f64>> {
+) -> Result<Vec<(f64, &'a Answered)>> {
     let mut waits = Vec::with_capacity(answered.len());
-    for (id, at) in answered {
-        let hash = carriers.get(&payment_id("payments", id)).with_context(|| format!("{id} was not paid"))?;
+    for payment in answered {
+        let id = payment_id("payments", &payment.id);
+        let hash = carriers.get(&id).with_context(|| format!("{} was not paid", payment.id))?;
         let sent = taken.get(hash).with_context(|| format!("{hash} was never sent by the proxy"))?;
-        waits.push(sent.saturating_duration_since(*at).as_secs_f64() * 1000.0);
+        waits.push((sent.saturating_duration_since(payment.at).as_secs_f64() * 1000.0, payment));
     }
-    waits.sort_by(f64::total_cmp);
+    waits.sort_by(|(one, _), (other, _)| one.total_cmp(other));
     Ok(waits)
 }

@@ -2,12 +2,17 @@
 
 use std::time::{Duration, Instant};
 
+use alloy::primitives::Address;
 use anyhow::Result;
-use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use futures::{StreamExt as _, TryStreamExt as _};
 
 use crate::world::Client;
 
+/// Children with a referrer each.
+pub(crate) const CHILDREN: usize = 100;
+/// Connections of whoever pays as fast as the API answers.
+const CONNECTIONS: usize = 100;
 /// Payments that may be on their way at once at a steady rate: more means that the API does not keep up.
 const MOST_AT_ONCE: usize = 500;
 
@@ -21,10 +26,24 @@ pub(crate) fn referrer(n: usize) -> String {
     format!("0x{:040x}", 0xa0_0000_0000_u64 + n as u64)
 }
 
-/// Registers children with a referrer each, and waits until the chain has them.
-pub(crate) async fn register(client: &Client, children: usize) -> Result<()> {
-    let mut jobs = Vec::with_capacity(children);
-    for n in 0..children {
+/// The same two as the chain knows them.
+pub(crate) fn pair(n: usize) -> Result<(Address, Address)> {
+    Ok((child(n).parse()?, referrer(n).parse()?))
+}
+
+/// Makes `count` payments as fast as the API answers.
+pub(crate) async fn at_once(client: &Client, prefix: &str, count: usize) -> Result<()> {
+    let pay = async |n: usize| {
+        client.pay(&format!("{prefix}_{n}"), &child(n % CHILDREN), "10.00").await?.expect(&[202]).map(drop)
+    };
+    futures::stream::iter(0..count).map(pay).buffer_unordered(CONNECTIONS).try_collect::<Vec<()>>().await?;
+    Ok(())
+}
+
+/// Registers all children with a referrer each, and waits until the chain has them.
+pub(crate) async fn register(client: &Client) -> Result<()> {
+    let mut jobs = Vec::with_capacity(CHILDREN);
+    for n in 0..CHILDREN {
         jobs.push(client.register(&child(n), Some(&referrer(n))).await?.expect(&[202])?.job_id()?);
     }
     for job in &jobs {
@@ -33,21 +52,28 @@ pub(crate) async fn register(client: &Client, children: usize) -> Result<()> {
     Ok(())
 }
 
-/// Makes `count` payments, one every `apart`, whether or not those before were answered. Returns when each got its 2xx.
+/// A payment that got its 2xx.
+#[derive(Debug, Clone)]
+pub(crate) struct Answered {
+    pub(crate) id: String,
+    pub(crate) job: String,
+    pub(crate) at: Instant,
+}
+
+/// Makes `count` payments, one every `apart`, whether or not those before were answered.
 pub(crate) async fn steadily(
     client: &Client,
     prefix: &str,
     count: usize,
     apart: Duration,
-    children: usize,
-) -> Result<Vec<(String, Instant)>> {
+) -> Result<Vec<Answered>> {
     let (mut flying, mut answered) = (FuturesUnordered::new(), Vec::with_capacity(count));
     let began = tokio::time::Instant::now();
     let pay = |n: usize| {
         let id = format!("{prefix}_{n}");
         async move {
-            client.pay(&id, &child(n % children), "10.00").await?.expect(&[202])?;
-            anyhow::Ok((id, Instant::now()))
+            let job = client.pay(&id, &child(n % CHILDREN), "10.00").await?.expect(&[202])?.job_id()?;
+            anyhow::Ok(Answered { id, job, at: Instant::now() })
         }
     };
     for n in 0..count {

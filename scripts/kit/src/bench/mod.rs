@@ -1,10 +1,19 @@
 //! `kit bench`: how fast, how cheap and how large, each figure beside its bound or a peer that was measured in the same run:
 //! rates alone say more about the machine than about the program.
 
+mod bare;
+mod echo;
 mod figures;
+mod gas;
+mod growth;
+mod intake;
+mod lane;
 mod latency;
 mod load;
+mod memory;
+mod queue;
 mod saturate;
+mod scale;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,6 +21,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 
 use crate::world::paths;
+pub use echo::serve as serve_echo;
 use figures::{Kept, Report};
 
 /// What the command line says.
@@ -32,15 +42,36 @@ pub struct Options {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Subcommand)]
 enum What {
+    /// Webhooks taken per second, against an echo and against the script alone.
+    Intake,
+    /// Jobs through the whole job machine, against BullMQ.
+    Queue,
     /// From a webhook's 2xx until the node holds the transaction: alone, and under load.
     Latency,
     /// A backlog against full blocks, and against a bare loop that sends the same batches.
     Saturate,
+    /// Gas per payout over a bare batch transfer.
+    Gas,
+    /// Redis per job, and the processes under load.
+    Memory,
+    /// What a job costs while few wait and while very many do.
+    Growth,
+    /// Checks per second with more relayers, over a slow node.
+    Scale,
     /// All of them against the kept figures: a loss of more than a fifth is an error.
     Check,
 }
 
-const ALL: [What; 2] = [What::Latency, What::Saturate];
+const ALL: [What; 8] = [
+    What::Intake,
+    What::Queue,
+    What::Latency,
+    What::Saturate,
+    What::Gas,
+    What::Memory,
+    What::Growth,
+    What::Scale,
+];
 
 /// How much is done.
 #[derive(Debug, Clone, Copy)]
@@ -61,7 +92,10 @@ pub async fn run(options: Options) -> Result<ExitCode> {
     let kept_at = paths::root().join("docs/performance.json");
     if options.what != What::Check {
         let report = measure(options.what, size).await?;
-        println!("{}", if options.json { serde_json::to_string_pretty(&report)? } else { report.to_string() });
+        println!(
+            "{}",
+            if options.json { serde_json::to_string_pretty(&report)? } else { report.to_string() }
+        );
         if options.keep {
             let mut kept = Kept::load(&kept_at)?;
             kept.replace(report);
@@ -89,8 +123,14 @@ async fn check(size: Size, kept_at: PathBuf) -> Result<ExitCode> {
 
 async fn measure(what: What, size: Size) -> Result<Report> {
     match what {
+        What::Intake => intake::measure(size).await,
+        What::Queue => queue::measure(size).await,
         What::Latency => latency::measure(size).await,
         What::Saturate => saturate::measure(size).await,
+        What::Gas => gas::measure().await,
+        What::Memory => memory::measure(size).await,
+        What::Growth => growth::measure(size).await,
+        What::Scale => scale::measure(size).await,
         What::Check => unreachable!("is made of the others"),
     }
 }

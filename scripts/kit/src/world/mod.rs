@@ -86,6 +86,11 @@ impl World {
         self.folder.path()
     }
 
+    /// What kills everything of this world should the harness be killed.
+    pub fn reaper(&self) -> &Arc<Reaper> {
+        &self.reaper
+    }
+
     /// The environment that both binaries share, for starting one by hand.
     pub fn common_env(&self) -> &Env {
         &self.common

@@ -42,6 +42,10 @@ impl Redis {
         Err(last.unwrap_or_else(|| anyhow::anyhow!("never tried"))).context("start Redis")
     }
 
+    pub fn pid(&self) -> i32 {
+        self.process.pid().as_raw()
+    }
+
     pub fn port(&self) -> u16 {
         self.port
     }

@@ -17,13 +17,14 @@
 
 mod answers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use alloy::primitives::B256;
 use anyhow::{Context as _, Result};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
@@ -88,12 +89,15 @@ pub struct RpcProxy {
     fault: watch::Sender<Fault>,
     asked: Asked,
     unanswered: Arc<AtomicU64>,
+    taken: Taken,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// How often each method was asked.
 type Asked = Arc<Mutex<BTreeMap<String, u64>>>;
+/// When the node first took each transaction.
+type Taken = Arc<Mutex<HashMap<B256, Instant>>>;
 
 /// How long a kept-back answer is kept back at most: then the connection is closed, so that nothing stays for ever.
 const LONGEST_SILENCE: Duration = Duration::from_secs(120);
@@ -110,11 +114,13 @@ impl RpcProxy {
         let (stop, stopped) = oneshot::channel();
         let asked = Asked::default();
         let unanswered = Arc::<AtomicU64>::default();
+        let taken = Taken::default();
         let proxy = Proxy {
             upstream: Upstream::new(upstream)?,
             fault: watched,
             asked: asked.clone(),
             unanswered: unanswered.clone(),
+            taken: taken.clone(),
         };
         let serve = move || {
             runtime.block_on(async {
@@ -129,7 +135,7 @@ impl RpcProxy {
             .name("rpc-proxy".to_owned())
             .spawn(serve)
             .context("start a thread")?;
-        Ok(Self { address, fault, asked, unanswered, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { address, fault, asked, unanswered, taken, stop: Some(stop), thread: Some(thread) })
     }
 
     pub fn url(&self) -> String {
@@ -165,6 +171,11 @@ impl RpcProxy {
         self.counts().values().sum()
     }
 
+    /// When the node took each transaction that went through here, by its hash.
+    pub fn taken(&self) -> HashMap<B256, Instant> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn counts(&self) -> BTreeMap<String, u64> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -185,6 +196,7 @@ struct Proxy {
     fault: watch::Receiver<Fault>,
     asked: Asked,
     unanswered: Arc<AtomicU64>,
+    taken: Taken,
 }
 
 async fn accept(listener: TcpListener, proxy: Arc<Proxy>) {
@@ -235,6 +247,9 @@ async fn answer(proxy: Arc<Proxy>, request: Request<Incoming>) -> Result<Respons
         }
         single => proxy.upstream.answer(fault, single).await,
     };
+    if let Some(answers) = &answered {
+        proxy.note_taken(&questions, answers);
+    }
     match answered {
         Some(answer) => Ok(response(StatusCode::OK, answer.to_string().into())),
         None => {
@@ -251,6 +266,20 @@ impl Proxy {
         let all = questions.as_array().map_or(std::slice::from_ref(questions), Vec::as_slice);
         for method in all.iter().filter_map(|question| question["method"].as_str()) {
             *asked.entry(method.to_owned()).or_default() += 1;
+        }
+    }
+
+    fn note_taken(&self, questions: &Value, answers: &Value) {
+        fn all(value: &Value) -> &[Value] {
+            value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice)
+        }
+        let sends = all(questions).iter().zip(all(answers));
+        for (_, answer) in sends.filter(|(question, _)| question["method"] == "eth_sendRawTransaction") {
+            let hash = answer["result"].as_str().and_then(|hash| hash.parse().ok());
+            if let Some(hash) = hash {
+                let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+                taken.entry(hash).or_insert_with(Instant::now);
+            }
         }
     }
 

@@ -1,0 +1,92 @@
+//! A lane that is driven through `shared` alone, without processes of ours: what Redis and the scripts cost.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use futures::future::try_join_all;
+use shared::ids::{BlockNumber, ExternalId, Wallet};
+use shared::money::{CommissionRules, Usdc};
+use shared::store::{Acquisition, Durability, Fence, Lane, Payment, Store};
+
+use super::load;
+use crate::world::World;
+
+/// Longer than any measurement.
+const LEASE: Duration = Duration::from_secs(3_600);
+
+/// A lane that takes payments of [`load::CHILDREN`] children, all registered.
+pub(super) struct BareLane {
+    pub(super) store: Store,
+    pub(super) fence: Fence,
+    pub(super) rules: CommissionRules,
+}
+
+impl BareLane {
+    pub(super) async fn set_up(world: &World, durability: &str) -> Result<Self> {
+        let store = connect(world, durability).await?;
+        store.migrate().await?;
+        let Acquisition::Taken { fence, .. } = store.acquire_lease("bench", LEASE).await? else {
+            anyhow::bail!("somebody else leads this lane");
+        };
+        let state = store.sync_state().await?;
+        ensure!(store.set_synced(&fence, &state.run_id, BlockNumber::new(1)).await?, "not synced");
+        let pairs = (0..load::CHILDREN).map(|n| {
+            let (child, referrer) = (load::child(n).parse()?, load::referrer(n).parse()?);
+            Ok((child, referrer, BlockNumber::new(1)))
+        });
+        let pairs = pairs.collect::<Result<Vec<(Wallet, Wallet, BlockNumber)>>>()?;
+        ensure!(store.registered(&fence, &pairs).await?, "not registered");
+        Ok(Self { store, fence, rules: rules()? })
+    }
+}
+
+/// The store of a world's lane, over one connection.
+pub(super) async fn connect(world: &World, durability: &str) -> Result<Store> {
+    let lane: Lane = world.settings.lane.parse()?;
+    let durability: Durability = durability.parse().map_err(anyhow::Error::msg)?;
+    Ok(Store::connect(&world.redis.url(), &lane, durability).await?)
+}
+
+/// What is due of a payment: the programme of [`crate::world::Programme`].
+pub(super) fn rules() -> Result<CommissionRules> {
+    let commission = "1000".parse()?;
+    Ok(CommissionRules { commission, hybrid_sge: "2500".parse()?, sge_per_usdc: "12.5".parse()? })
+}
+
+/// Accepts `count` payments, `callers` of them at once.
+pub(super) async fn accept(
+    store: &Store,
+    rules: CommissionRules,
+    prefix: &str,
+    count: usize,
+    callers: usize,
+) -> Result<()> {
+    let next = Arc::new(AtomicUsize::new(0));
+    let callers = (0..callers).map(|_| {
+        let (store, next, prefix) = (store.clone(), next.clone(), prefix.to_owned());
+        tokio::spawn(async move {
+            loop {
+                let n = next.fetch_add(1, Ordering::Relaxed);
+                if n >= count {
+                    return anyhow::Ok(());
+                }
+                store.accept_payment(&payment(&prefix, n)?, &rules, 0).await.context("accept")?;
+            }
+        })
+    });
+    try_join_all(callers).await?.into_iter().collect()
+}
+
+fn payment(prefix: &str, n: usize) -> Result<Payment> {
+    let external_id: ExternalId = format!("{prefix}_{n}").parse()?;
+    Ok(Payment {
+        source: "payments".parse()?,
+        event_id: external_id.clone(),
+        external_id,
+        wallet: load::child(n % load::CHILDREN).parse()?,
+        amount: Usdc::parse_payment("10.00")?,
+        currency: "USD".into(),
+    })
+}

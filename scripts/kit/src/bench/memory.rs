@@ -1,0 +1,112 @@
+//! What a job takes in Redis, waiting and finished, and what the processes take under load.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use shared::ids::BlockNumber;
+use shared::store::{FinishedJob, SettledJob};
+
+use super::Size;
+use super::figures::{Figure, Report};
+use super::lane::{self, BareLane};
+use super::load;
+use crate::world::{Mining, World, paths};
+
+const WAITING: usize = 1_000_000;
+const FINISHED: usize = 20_000;
+const CALLERS: usize = 100;
+const PAYMENTS: usize = 6_000;
+const APART: Duration = Duration::from_millis(5);
+
+pub(super) async fn measure(size: Size) -> Result<Report> {
+    let (waiting, in_all, finished) = in_redis(size).await?;
+    let (relayer, api) = of_processes(size).await?;
+    Ok(Report {
+        subject: "memory".into(),
+        about: format!(
+            "{} waiting jobs with their history under deploy/redis.conf; processes at 200 payments/s",
+            size.of(WAITING)
+        ),
+        figures: vec![
+            Figure::of("Redis per waiting job", "bytes", &[waiting]).at_most(1_638.4).ratio(),
+            Figure::of("Redis with all that wait", "GB", &[in_all]).at_most(1.7),
+            Figure::of("Redis per finished job", "bytes", &[finished]).at_most(2_048.0).ratio(),
+            Figure::of("resident, relayer that leads, most", "MB", &[relayer]).at_most(60.0).ratio(),
+            Figure::of("resident, API, most", "MB", &[api]).at_most(60.0).ratio(),
+        ],
+    })
+}
+
+/// Bytes per waiting job, gigabytes of all, and bytes per finished job.
+async fn in_redis(size: Size) -> Result<(f64, f64, f64)> {
+    let world = World::builder().relayers(0).without_api().start().await?;
+    world.redis.cli(&["CONFIG", "SET", "appendonly", "no"]).await?;
+    shipped_encodings(&world).await?;
+    let lane = BareLane::set_up(&world, "none").await?;
+    let (waiting, finished) = (size.of(WAITING), size.of(FINISHED));
+
+    let empty = used(&world).await?;
+    lane::accept(&lane.store, lane.rules, "finished", finished, CALLERS).await?;
+    let (mut claims, mut done) = (lane.store.claims("bench").await?, 0);
+    let block = BlockNumber::new(1);
+    while done < finished {
+        let batch = claims.next(256, Duration::from_secs(1)).await?;
+        let settled: Vec<_> =
+            batch.iter().map(|job| SettledJob { job: job.id, epoch: job.epoch, block }).collect();
+        lane.store.settle("bench", None, &settled).await?;
+        let jobs: Vec<_> = batch
+            .iter()
+            .map(|job| FinishedJob { job: job.id, epoch: job.epoch, block, event: None })
+            .collect();
+        lane.store.finish(&lane.fence, &jobs).await?;
+        done += batch.len();
+    }
+    let after = used(&world).await?;
+    lane::accept(&lane.store, lane.rules, "waiting", waiting, CALLERS).await?;
+    let full = used(&world).await?;
+    Ok(((full - after) / waiting as f64, full / 1e9, (after - empty) / finished as f64))
+}
+
+/// How Redis keeps small things, as it is shipped.
+async fn shipped_encodings(world: &World) -> Result<()> {
+    let conf =
+        std::fs::read_to_string(paths::root().join("deploy/redis.conf")).context("deploy/redis.conf")?;
+    let encodings =
+        conf.lines().filter_map(|line| line.split_once(' ')).filter(|(name, _)| name.contains("listpack"));
+    for (name, value) in encodings {
+        world.redis.cli(&["CONFIG", "SET", name, value.trim()]).await?;
+    }
+    Ok(())
+}
+
+async fn used(world: &World) -> Result<f64> {
+    let info = world.redis.cli(&["INFO", "memory"]).await?;
+    let used = info.lines().find_map(|line| line.strip_prefix("used_memory:")).context("INFO memory")?;
+    Ok(used.trim().parse()?)
+}
+
+/// Megabytes that the leading relayer and the API took at most.
+async fn of_processes(size: Size) -> Result<(f64, f64)> {
+    let mut world = World::builder()
+        .relayers(2)
+        .mining(Mining::Every(1))
+        .relayer_env("MAX_OPEN_NONCES", 1_000)
+        .start()
+        .await?;
+    let client = world.client()?;
+    load::register(&client).await?;
+    load::steadily(&client, "load", size.of(PAYMENTS), APART).await?;
+    let leader = world.leader(Duration::from_secs(10)).await?;
+    let relayer = peak(world.relayer(leader)?.process().pid().as_raw())?;
+    let api = peak(world.api.as_mut().context("no API")?.process().pid().as_raw())?;
+    Ok((relayer, api))
+}
+
+/// The most megabytes that were ever resident of a process.
+fn peak(pid: i32) -> Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+    let kilobytes: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
+    ensure!(kilobytes > 0.0, "no memory");
+    Ok(kilobytes / 1024.0)
+}

@@ -1,0 +1,114 @@
+//! Jobs through the whole job machine, added while they are worked on and kept afterwards, against BullMQ at the same.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use futures::future::try_join_all;
+use shared::ids::BlockNumber;
+use shared::store::{FinishedJob, SettledJob};
+
+use super::Size;
+use super::figures::{Figure, Report};
+use super::lane::{self, BareLane};
+use crate::world::{World, paths};
+
+const JOBS: usize = 20_000;
+const CONCURRENCY: usize = 50;
+const ROUNDS: usize = 5;
+const WORKERS: usize = 2;
+const PATIENCE: Duration = Duration::from_secs(1);
+
+pub(super) async fn measure(size: Size) -> Result<Report> {
+    let jobs = size.of(JOBS);
+    install_peer().await?;
+    let mut figures = Vec::new();
+    for (name, appendonly, durability) in [("no AOF", "no", "none"), ("AOF always", "yes", "always")] {
+        let world = World::builder().relayers(0).without_api().start().await?;
+        world.redis.cli(&["CONFIG", "SET", "appendonly", appendonly]).await?;
+        let lane = BareLane::set_up(&world, durability).await?;
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for round in 0..=ROUNDS {
+            let rate = through(&lane, &format!("round_{round}"), jobs).await?;
+            let peer = peer(world.redis.port(), jobs).await?;
+            // The first is to warm up.
+            if round > 0 {
+                ours.push(rate);
+                theirs.push(peer);
+            }
+        }
+        let ratios: Vec<f64> = ours.iter().zip(&theirs).map(|(ours, theirs)| ours / theirs).collect();
+        figures.push(Figure::of(&format!("{name}: jobs, ours"), "/s", &ours));
+        figures.push(Figure::of(&format!("{name}: jobs, BullMQ"), "/s", &theirs));
+        figures.push(Figure::of(&format!("{name}: against BullMQ"), "", &ratios).at_least(1.25).ratio());
+    }
+    Ok(Report {
+        subject: "queue".into(),
+        about: format!(
+            "{jobs} jobs added while they are worked on, concurrency {CONCURRENCY}, history kept; {ROUNDS} rounds"
+        ),
+        figures,
+    })
+}
+
+/// Adds `jobs` while workers take them through every stage to `done`; gives how many a second.
+async fn through(lane: &BareLane, prefix: &str, jobs: usize) -> Result<f64> {
+    let began = Instant::now();
+    let add = lane::accept(&lane.store, lane.rules, prefix, jobs, CONCURRENCY);
+    let done = std::sync::atomic::AtomicUsize::new(0);
+    let workers = (0..WORKERS).map(|worker| work(lane, format!("{prefix}-{worker}"), &done, jobs));
+    tokio::try_join!(add, try_join_all(workers))?;
+    Ok(jobs as f64 / began.elapsed().as_secs_f64())
+}
+
+async fn work(
+    lane: &BareLane,
+    worker: String,
+    done: &std::sync::atomic::AtomicUsize,
+    jobs: usize,
+) -> Result<()> {
+    use std::sync::atomic::Ordering::Relaxed;
+    let (store, block) = (&lane.store, BlockNumber::new(1));
+    let mut claims = store.claims(&worker).await?;
+    while done.load(Relaxed) < jobs {
+        let batch = claims.next(CONCURRENCY, PATIENCE).await?;
+        let settled: Vec<_> =
+            batch.iter().map(|job| SettledJob { job: job.id, epoch: job.epoch, block }).collect();
+        let applied = store.settle(&worker, None, &settled).await?;
+        ensure!(applied.iter().all(Result::is_ok), "not settled: {applied:?}");
+        let finished: Vec<_> = batch
+            .iter()
+            .map(|job| FinishedJob { job: job.id, epoch: job.epoch, block, event: None })
+            .collect();
+        let applied = store.finish(&lane.fence, &finished).await?;
+        ensure!(applied.iter().all(Result::is_ok), "not finished: {applied:?}");
+        done.fetch_add(batch.len(), Relaxed);
+    }
+    Ok(())
+}
+
+/// The same by BullMQ, in a process of its own, on the same server.
+async fn peer(port: u16, jobs: usize) -> Result<f64> {
+    let mut node = tokio::process::Command::new("node");
+    node.current_dir(peers()).arg("bullmq.mjs").args([
+        port.to_string(),
+        jobs.to_string(),
+        CONCURRENCY.to_string(),
+    ]);
+    let output = node.kill_on_drop(true).output().await.context("run node")?;
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "bullmq.mjs: {}\n{err}", output.status);
+    out.trim().parse().with_context(|| format!("bullmq.mjs printed {out}{err}"))
+}
+
+/// The packages of `scripts/peers/package-lock.json`.
+async fn install_peer() -> Result<()> {
+    let mut npm = tokio::process::Command::new("npm");
+    npm.current_dir(peers()).args(["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--silent"]);
+    let status = npm.kill_on_drop(true).status().await.context("run npm")?;
+    ensure!(status.success(), "npm ci in scripts/peers: {status}");
+    Ok(())
+}
+
+fn peers() -> std::path::PathBuf {
+    paths::root().join("scripts/peers")
+}

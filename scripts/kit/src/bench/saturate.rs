@@ -1,0 +1,161 @@
+//! A backlog against the chain: whether blocks are full of ours, whether `done` keeps up, and, where blocks are not the limit,
+//! how near the fleet comes to a bare loop that sends the same batches.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use alloy::primitives::U256;
+use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use super::Size;
+use super::bare;
+use super::figures::{Figure, Report};
+use super::load::{self, CHILDREN};
+use crate::world::{AnvilOptions, Builder, Env, Mining, World};
+
+const PAYOUTS: usize = 20_000;
+const CONFIRMATIONS: u64 = 2;
+/// What blocks may hold where they are to be no limit.
+const NO_LIMIT: u64 = 3_000_000_000;
+/// Small enough that the last transaction of a block leaves little of it.
+const FILLING: u64 = 2_000_000;
+const LARGE: u64 = 5_500_000;
+const WITHIN: Duration = Duration::from_secs(600);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+pub(super) async fn measure(size: Size) -> Result<Report> {
+    let payouts = size.of(PAYOUTS);
+    let full = against_full_blocks(payouts).await.context("against full blocks")?;
+    let (ours, bare) = against_a_bare_loop(payouts).await.context("against a bare loop")?;
+    Ok(Report {
+        subject: "saturate".into(),
+        about: format!(
+            "{payouts} payouts queued, then two relayers; blocks of 1 s and 30M gas with BATCH_GAS {FILLING}; then without a \
+             limit of gas, BATCH_GAS {LARGE}"
+        ),
+        figures: vec![
+            Figure::of("share of a full block that is ours, lowest", "", &[full.lowest])
+                .at_least(0.92)
+                .ratio(),
+            Figure::of("share of a full block that is ours, mean", "", &[full.mean]).ratio(),
+            Figure::of("payouts per second, blocks of 30M gas", "/s", &[full.rate]),
+            Figure::of("blocks from inclusion to done, most", "blocks", &[full.lag])
+                .at_most((CONFIRMATIONS + 2) as f64),
+            Figure::of("payouts per second, no limit of gas", "/s", &[ours]),
+            Figure::of("payouts per second, a bare loop", "/s", &[bare]),
+            Figure::of("ours against the bare loop", "", &[ours / bare]).at_least(0.8).ratio(),
+        ],
+    })
+}
+
+/// What was seen while a backlog was paid.
+struct Seen {
+    lowest: f64,
+    mean: f64,
+    rate: f64,
+    lag: f64,
+}
+
+fn world(gas_limit: u64, batch_gas: u64) -> Builder {
+    // Checkpoints of a window are part of what is paid for; its limit is not what is measured.
+    World::builder()
+        .relayers(2)
+        .confirmations(CONFIRMATIONS)
+        .anvil(AnvilOptions { mining: Mining::Every(1), gas_limit, ..AnvilOptions::default() })
+        .relayer_env("BATCH_GAS", batch_gas)
+        .relayer_env("MAX_OPEN_NONCES", 1_000)
+        .relayer_env("POLL_MS", 100)
+        .relayer_env("RUST_LOG", "warn")
+}
+
+/// Queues payouts while no relayer runs, and starts them again.
+async fn queued(world: &mut World, payouts: usize) -> Result<Instant> {
+    let client = world.client()?;
+    world.leader(Duration::from_secs(60)).await?;
+    load::register(&client).await?;
+    for index in 0..world.relayers.len() {
+        world.kill_relayer(index, Signal::SIGTERM).await?;
+    }
+    load::at_once(&client, "backlog", payouts).await?;
+    let began = Instant::now();
+    for index in 0..world.relayers.len() {
+        world.restart_relayer(index, &Env::new())?;
+    }
+    Ok(began)
+}
+
+/// Blocks by the head at each look, and how many payouts were done.
+type Looks = Vec<(u64, usize)>;
+
+/// Looks on until all payouts are done.
+async fn until_done(world: &World, payouts: usize) -> Result<Looks> {
+    let (deadline, mut looks) = (Instant::now() + WITHIN, Vec::new());
+    loop {
+        let head = world.anvil.block_number().await?;
+        let done: usize = world.redis.cli(&["ZCARD", &world.key("by:done")]).await?.parse()?;
+        let done = done.saturating_sub(CHILDREN);
+        looks.push((head, done));
+        if done >= payouts {
+            return Ok(looks);
+        }
+        ensure!(Instant::now() < deadline, "{done} of {payouts} payouts are done after {WITHIN:?}");
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+async fn against_full_blocks(payouts: usize) -> Result<Seen> {
+    let mut world = world(30_000_000, FILLING).start().await?;
+    queued(&mut world, payouts).await?;
+    let looks = until_done(&world, payouts).await?;
+    let mut by_block: BTreeMap<u64, usize> = BTreeMap::new();
+    for paid in world.contracts.paid().await? {
+        *by_block.entry(paid.block).or_default() += 1;
+    }
+    let (first, last) =
+        by_block.keys().next().copied().zip(by_block.keys().last().copied()).context("paid")?;
+    let mut shares = Vec::new();
+    // The first block was made while the fleet began, the last one when nothing was left.
+    for number in first + 1..last {
+        let block = world.anvil.rpc("eth_getBlockByNumber", json!([format!("{number:#x}"), false])).await?;
+        let gas = |field: &str| -> Result<f64> {
+            Ok(block[field].as_str().context("a block")?.parse::<U256>()?.to::<u64>() as f64)
+        };
+        shares.push(gas("gasUsed")? / gas("gasLimit")?);
+    }
+    ensure!(!shares.is_empty(), "all payouts fitted into two blocks: too few");
+    let (mut paid_up_to, mut lag) = (0, 0);
+    for (block, count) in &by_block {
+        paid_up_to += count;
+        let (head, _) = looks.iter().find(|(_, done)| *done >= paid_up_to).context("looked too short")?;
+        lag = lag.max(head.saturating_sub(*block));
+    }
+    Ok(Seen {
+        lowest: shares.iter().copied().fold(f64::INFINITY, f64::min),
+        mean: shares.iter().sum::<f64>() / shares.len() as f64,
+        rate: payouts as f64 / (last - first + 1) as f64,
+        lag: lag as f64,
+    })
+}
+
+async fn against_a_bare_loop(payouts: usize) -> Result<(f64, f64)> {
+    let mut world = world(NO_LIMIT, LARGE).start().await?;
+    let began = queued(&mut world, payouts).await?;
+    let children: Vec<_> = (0..CHILDREN).map(load::pair).collect::<Result<_>>()?;
+    let expected = payouts;
+    bare::until_paid(&world, expected, WITHIN).await?;
+    let ours = payouts as f64 / began.elapsed().as_secs_f64();
+    until_done(&world, payouts).await?;
+    for index in 0..world.relayers.len() {
+        world.kill_relayer(index, Signal::SIGTERM).await?;
+    }
+    // As many items as the fleet puts into one.
+    let items = world.contracts.paid().await?.iter().fold(BTreeMap::<_, usize>::new(), |mut sizes, paid| {
+        *sizes.entry(paid.tx).or_default() += 1;
+        sizes
+    });
+    let per_batch = items.values().copied().max().context("paid")?;
+    let took = bare::send(&world, &children, payouts, per_batch, WITHIN).await?;
+    Ok((ours, payouts as f64 / took.as_secs_f64()))
+}
