@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use futures::future::try_join_all;
+use tokio::task::JoinSet;
 
 use super::Size;
 use super::echo::Echo;
@@ -107,9 +107,10 @@ async fn posted(url: &str, deliveries: Vec<(Delivery, String)>, status: u16) -> 
     let http = reqwest::Client::builder().pool_max_idle_per_host(CONNECTIONS).build()?;
     let (deliveries, next) = (Arc::new(deliveries), Arc::new(AtomicUsize::new(0)));
     let began = Instant::now();
-    let connections = (0..CONNECTIONS).map(|_| {
+    let mut connections = JoinSet::new();
+    for _ in 0..CONNECTIONS {
         let (deliveries, next, http, url) = (deliveries.clone(), next.clone(), http.clone(), url.to_owned());
-        tokio::spawn(async move {
+        connections.spawn(async move {
             let mut waits = Vec::new();
             while let Some((delivery, signature)) = deliveries.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let sent = Instant::now();
@@ -127,9 +128,9 @@ async fn posted(url: &str, deliveries: Vec<(Delivery, String)>, status: u16) -> 
                 waits.push(sent.elapsed().as_secs_f64() * 1000.0);
             }
             Ok(waits)
-        })
-    });
-    let waits = try_join_all(connections).await?.into_iter().collect::<Result<Vec<_>>>()?;
+        });
+    }
+    let waits = connections.join_all().await.into_iter().collect::<Result<Vec<_>>>()?;
     let took = began.elapsed().as_secs_f64();
     let mut waits: Vec<f64> = waits.into_iter().flatten().collect();
     waits.sort_by(f64::total_cmp);

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use futures::future::try_join_all;
 use shared::ids::{BlockNumber, ExternalId, Wallet};
 use shared::money::{CommissionRules, Usdc};
 use shared::store::{Acquisition, Durability, Fence, Lane, Payment, Store};
+use tokio::task::JoinSet;
 
 use super::load;
 use crate::world::World;
@@ -64,9 +64,10 @@ pub(super) async fn accept(
     callers: usize,
 ) -> Result<()> {
     let next = Arc::new(AtomicUsize::new(0));
-    let callers = (0..callers).map(|_| {
+    let mut calls = JoinSet::new();
+    for _ in 0..callers {
         let (store, next, prefix) = (store.clone(), next.clone(), prefix.to_owned());
-        tokio::spawn(async move {
+        calls.spawn(async move {
             loop {
                 let n = next.fetch_add(1, Ordering::Relaxed);
                 if n >= count {
@@ -74,9 +75,9 @@ pub(super) async fn accept(
                 }
                 store.accept_payment(&payment(&prefix, n)?, &rules, 0).await.context("accept")?;
             }
-        })
-    });
-    try_join_all(callers).await?.into_iter().collect()
+        });
+    }
+    calls.join_all().await.into_iter().collect()
 }
 
 fn payment(prefix: &str, n: usize) -> Result<Payment> {

@@ -19,6 +19,7 @@ const SETTLED: Duration = Duration::from_secs(120);
 
 pub(super) async fn measure(size: Size) -> Result<Report> {
     let world = World::builder()
+        .limit("USDC_WINDOW_LIMIT", u64::MAX)
         .relayers(2)
         .endpoints(&[Node::Proxy(Fault::Pass)])
         .mining(Mining::Every(1))

@@ -88,6 +88,7 @@ async fn used(world: &World) -> Result<f64> {
 /// Megabytes that the leading relayer and the API took at most.
 async fn of_processes(size: Size) -> Result<(f64, f64)> {
     let mut world = World::builder()
+        .limit("USDC_WINDOW_LIMIT", u64::MAX)
         .relayers(2)
         .mining(Mining::Every(1))
         .relayer_env("MAX_OPEN_NONCES", 1_000)

@@ -21,6 +21,9 @@ const CONFIRMATIONS: u64 = 2;
 const NO_LIMIT: u64 = 3_000_000_000;
 /// Small enough that the last transaction of a block leaves little of it.
 const FILLING: u64 = 2_000_000;
+/// Transactions of about three blocks, and those that are not final yet: what is signed further ahead is priced out by the base
+/// fee, which grows by an eighth with each full block.
+const THREE_BLOCKS: usize = 160;
 const LARGE: u64 = 5_500_000;
 const WITHIN: Duration = Duration::from_secs(600);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -58,14 +61,15 @@ struct Seen {
     lag: f64,
 }
 
-fn world(gas_limit: u64, batch_gas: u64) -> Builder {
-    // Checkpoints of a window are part of what is paid for; its limit is not what is measured.
+fn world(gas_limit: u64, batch_gas: u64, open_nonces: usize) -> Builder {
+    // The checkpoints of a window are part of what is paid for; its limit is not what is measured.
     World::builder()
+        .limit("USDC_WINDOW_LIMIT", u64::MAX)
         .relayers(2)
         .confirmations(CONFIRMATIONS)
         .anvil(AnvilOptions { mining: Mining::Every(1), gas_limit, ..AnvilOptions::default() })
         .relayer_env("BATCH_GAS", batch_gas)
-        .relayer_env("MAX_OPEN_NONCES", 1_000)
+        .relayer_env("MAX_OPEN_NONCES", open_nonces)
         .relayer_env("POLL_MS", 100)
         .relayer_env("RUST_LOG", "warn")
 }
@@ -106,7 +110,7 @@ async fn until_done(world: &World, payouts: usize) -> Result<Looks> {
 }
 
 async fn against_full_blocks(payouts: usize) -> Result<Seen> {
-    let mut world = world(30_000_000, FILLING).start().await?;
+    let mut world = world(30_000_000, FILLING, THREE_BLOCKS).start().await?;
     queued(&mut world, payouts).await?;
     let looks = until_done(&world, payouts).await?;
     let mut by_block: BTreeMap<u64, usize> = BTreeMap::new();
@@ -140,7 +144,7 @@ async fn against_full_blocks(payouts: usize) -> Result<Seen> {
 }
 
 async fn against_a_bare_loop(payouts: usize) -> Result<(f64, f64)> {
-    let mut world = world(NO_LIMIT, LARGE).start().await?;
+    let mut world = world(NO_LIMIT, LARGE, 1_000).start().await?;
     let began = queued(&mut world, payouts).await?;
     let children: Vec<_> = (0..CHILDREN).map(load::pair).collect::<Result<_>>()?;
     let expected = payouts;

@@ -40,6 +40,7 @@ pub(super) async fn measure(size: Size) -> Result<Report> {
 
 async fn checks(relayers: usize, jobs: usize) -> Result<f64> {
     let mut world = World::builder()
+        .limit("USDC_WINDOW_LIMIT", u64::MAX)
         .relayers(relayers)
         .lease_ttl(Duration::from_secs(600))
         .endpoints(&[Node::Proxy(Fault::Slow(LATE))])
