@@ -112,12 +112,12 @@ fn die_of_poison(batch: &[Brief]) {
 /// Simulates on top of the newest block seen, or, where the node that answers is behind it or between two blocks, of that
 /// node's own.
 async fn check(ctx: &Context, batch: &[Brief]) -> Result<(Head, Vec<Verdict>), ChainError> {
+    let again = async || simulate(ctx, batch, ctx.chain.head().await?).await;
     match simulate(ctx, batch, ctx.head().await?).await {
-        Err(ChainError::UnknownBlock { .. }) => {}
-        Ok((_, verdicts)) if verdicts.contains(&Verdict::OutOfTime) => {}
-        other => return other,
+        Err(ChainError::UnknownBlock { .. }) => again().await,
+        Ok(first) if first.1.contains(&Verdict::OutOfTime) => Ok(again().await.unwrap_or(first)),
+        other => other,
     }
-    simulate(ctx, batch, ctx.chain.head().await?).await
 }
 
 async fn simulate(ctx: &Context, batch: &[Brief], head: Head) -> Result<(Head, Vec<Verdict>), ChainError> {

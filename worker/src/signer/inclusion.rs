@@ -34,12 +34,14 @@ impl Leader {
             .filter(|nonce| known(nonce).is_none() || reorganised)
             .collect();
         let mut seen: Vec<(Nonce, Option<Inclusion>)> = gone.into_iter().map(|nonce| (nonce, None)).collect();
-        let mut referrals = Vec::new();
+        let (mut referrals, mut unread) = (Vec::new(), None);
         for (nonce, receipt) in asked.iter().zip(self.receipts(&asked).await) {
             let known = self.open[nonce].record.inclusion;
-            match receipt? {
-                Some((receipt, _)) if known == Some(receipt.inclusion) => {}
-                Some((receipt, _)) => {
+            match receipt {
+                // What was read counts, so that a node that answers now and then brings it to an end.
+                Err(error) => _ = unread.get_or_insert(error),
+                Ok(Some((receipt, _))) if known == Some(receipt.inclusion) => {}
+                Ok(Some((receipt, _))) => {
                     seen.push((*nonce, Some(receipt.inclusion)));
                     referrals.extend(receipt.events.iter().filter_map(|event| match event.kind {
                         ChainEventKind::Registered { child, referrer } => {
@@ -48,14 +50,16 @@ impl Leader {
                         _ => None,
                     }));
                 }
-                None if known.is_some() && *nonce >= lowest => seen.push((*nonce, None)),
-                None => {}
+                Ok(None) if known.is_some() && *nonce >= lowest => seen.push((*nonce, None)),
+                Ok(None) => {}
             }
         }
-        self.note(&seen).await?;
-        crash_point!("after_inclusion");
-        self.let_go(&referrals).await?;
-        Ok(lowest)
+        if !seen.is_empty() {
+            self.note(&seen).await?;
+            crash_point!("after_inclusion");
+            self.let_go(&referrals).await?;
+        }
+        unread.map_or(Ok(lowest), |error| Err(error.into()))
     }
 
     /// Records in which block each of these is now, all at once.

@@ -59,8 +59,9 @@ impl Leader {
 
     /// What a final block is that nobody has: an endpoint is behind, or none will ever have it again.
     async fn wait_for(&mut self, number: BlockNumber, hash: Hash32, deep: Head) -> Result<bool, RoundError> {
-        if lowest(number) > deep.number {
-            self.freeze(number, hash, &format!("is far above the newest one, {}", deep.number)).await?;
+        let (_, is_alone) = self.consumed(deep).await?;
+        if lowest(number) > deep.number && !is_alone {
+            self.freeze(number, hash, "is far above whatever endpoints have now").await?;
             return self.take_back(deep.number, deep).await;
         }
         self.ctx.metrics.rpc_undecided.inc();
@@ -105,12 +106,9 @@ impl Leader {
         crash_point!("after_rewind");
         if is_sure {
             // What could not be decided about what was learned is asked again at the next blocks.
-            let compared = if is_sure_of_learned {
-                Some(deep.number)
-            } else {
-                from.get().checked_sub(1).map(BlockNumber::new)
-            };
-            self.remember_final(deep, compared).await?;
+            let before = BlockNumber::new(from.get().saturating_sub(1));
+            let compared = if is_sure_of_learned { deep.number } else { before };
+            self.remember_final(deep, Some(compared)).await?;
         } else {
             tracing::warn!(
                 block.number = deep.number.get(),
@@ -201,10 +199,13 @@ impl Leader {
             for job in &gone {
                 tracing::error!(job.id = %job, "it was done in a block that is no more");
             }
-            super::watch::unfenced(&self.ctx.store.undo(&self.fence, deep.number, &gone).await?)?;
-            self.ctx.metrics.undone.inc_by(gone.len() as u64);
-            undone += gone.len() as u64;
-            offset += done.len() - gone.len();
+            let applied = self.ctx.store.undo(&self.fence, deep.number, &gone).await?;
+            super::watch::unfenced(&applied)?;
+            // One that is in the wrong index stays there.
+            let left = applied.iter().filter(|applied| applied.is_ok()).count();
+            self.ctx.metrics.undone.inc_by(left as u64);
+            undone += left as u64;
+            offset += done.len() - left;
         }
     }
 }

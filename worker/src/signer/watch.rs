@@ -183,6 +183,9 @@ impl Leader {
 
     /// Stores the verdicts on the jobs of consumed nonces, then closes these.
     async fn close(&mut self, explained: Vec<(Nonce, Vec<Brief>, Outcome)>) -> Result<(), RoundError> {
+        if explained.is_empty() {
+            return Ok(());
+        }
         for (_, _, outcome) in &explained {
             for text in &outcome.disagreements {
                 self.ctx.metrics.disagreements.inc();

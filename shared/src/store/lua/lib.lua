@@ -150,7 +150,9 @@ end
 -- What is told of `lane:reconcile`: all that people must look at, not only the newest of it.
 local function gathered(before, reason)
   if string.find(before, reason, 1, true) then return before end
-  return #before < REASONS_MAX and before .. '; ' .. reason or before
+  if #before < REASONS_MAX then return before .. '; ' .. reason end
+  local more = '; and more: see the logs'
+  return string.find(before, more, 1, true) and before or before .. more
 end
 
 -- Closes a gate, or renews what is told of one that is closed; `since` and `block` are those of the first closing. Returns

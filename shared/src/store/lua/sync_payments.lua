@@ -42,7 +42,7 @@ local function compare(id, at)
   local wrong = payment.decision and differs(payment, job.stage or payment.archived, at)
   if not payment.decision then
     mark(k, at)
-  elseif payment.decision == 'paid_on_chain' and payment.paid_hash ~= ARGV[at + 2] then
+  elseif payment.decision == 'paid_on_chain' and payment.paid_block ~= ARGV[at + 1] then
     -- In another block than before.
     learn('payment:' .. id, ARGV[at + 1])
     redis.call('HSET', k, 'paid_block', ARGV[at + 1], 'paid_hash', ARGV[at + 2])
