@@ -1,5 +1,6 @@
 //! The two ports of a process under check. Nothing waits here: a question that has been answered before is answered from the
-//! record, and the first that has not is written down and stays unanswered.
+//! record, and the first that has not is written down and stays unanswered. Questions that are asked beside it are asked once that is
+//! answered: what is concurrent goes one after the other here, in the order of the code.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -91,12 +92,7 @@ impl Playback {
     /// The answer to `effect`, where there was one.
     fn answer(&mut self, effect: &Effect) -> Option<Told> {
         let Some(Event::Answer { asked, told }) = self.past.get(self.next).map(|entry| &entry.event) else {
-            assert!(
-                self.asked.as_ref().is_none_or(|asked| asked == effect),
-                "two effects at once: {:?} and {effect:?}",
-                self.asked
-            );
-            self.asked = Some(effect.clone());
+            self.asked.get_or_insert_with(|| effect.clone());
             return None;
         };
         assert!(
@@ -118,11 +114,15 @@ struct Waiting(Effect);
 impl Future for Waiting {
     type Output = Told;
 
-    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Told> {
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Told> {
         let told = PLAYBACK.with_borrow_mut(|playback| match playback {
             Some(playback) => playback.answer(&self.0),
             None => panic!("asked outside of a playback: {:?}", self.0),
         });
+        if told.is_none() {
+            // Whoever waits for several looks only at those that call; after a renewal all are looked at again.
+            context.waker().wake_by_ref();
+        }
         told.map_or(Poll::Pending, Poll::Ready)
     }
 }
