@@ -25,11 +25,16 @@ pub enum StoreError {
 
 impl StoreError {
     /// Whether another record could be read all the same.
-    pub(super) fn is_of_one_record(&self) -> bool {
+    pub fn is_of_one_record(&self) -> bool {
         match self {
             Self::Corrupt { .. } => true,
             Self::Redis { source, .. } => source.code() == Some("WRONGTYPE"),
             _ => false,
         }
+    }
+
+    /// Whether a script broke off at a record that is not what it should be: at others it may come to its end.
+    pub fn is_of_the_script(&self) -> bool {
+        matches!(self, Self::Redis { source, .. } if matches!(source.code(), Some("ERR" | "WRONGTYPE")))
     }
 }

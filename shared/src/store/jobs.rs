@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use redis::RedisResult;
 use serde::Serialize;
 
 use super::codec::{self, TimelineEntry};
@@ -245,11 +246,27 @@ impl Store {
         Ok(out)
     }
 
-    /// What the leader needs of these jobs, in order; `None` where a job is gone.
+    /// What the leader needs of these jobs, in order; `None` where a job is gone, or cannot be read, which is logged.
     pub async fn briefs(&self, ids: &[JobId]) -> Result<Vec<Option<Brief>>, StoreError> {
+        let each = self.each_brief(ids).await?.into_iter().zip(ids);
+        let readable = each.map(|(brief, job)| {
+            brief.unwrap_or_else(|error| {
+                tracing::error!(job.id = %job, %error, "a job cannot be read and is left out");
+                None
+            })
+        });
+        Ok(readable.collect())
+    }
+
+    /// As `briefs`, with the error of each that cannot be read.
+    pub async fn each_brief(
+        &self,
+        ids: &[JobId],
+    ) -> Result<Vec<Result<Option<Brief>, StoreError>>, StoreError> {
         let mut out = Vec::with_capacity(ids.len());
         for slice in ids.chunks(SLICE) {
             let mut pipe = redis::pipe();
+            pipe.ignore_errors();
             for id in slice {
                 pipe.cmd("HMGET").arg(self.keys.job(*id)).arg(&[
                     "epoch",
@@ -262,20 +279,23 @@ impl Store {
                     "nonce",
                 ]);
             }
-            let rows: Vec<Vec<Option<String>>> = self.pipe("jobs", &pipe).await?;
-            for (id, row) in slice.iter().zip(rows) {
-                if row.iter().all(Option::is_none) {
-                    out.push(None);
-                    continue;
-                }
-                let mut fields = vec![id.to_string()];
-                let defaults = ["", "", "0", "0", "0", "", "", ""];
-                fields.extend(
-                    row.into_iter().zip(defaults).map(|(field, or)| field.unwrap_or_else(|| or.to_owned())),
-                );
-                out.push(Some(codec::brief(&fields)?));
-            }
+            let rows: Vec<RedisResult<Vec<Option<String>>>> = self.pipe("jobs", &pipe).await?;
+            out.extend(slice.iter().zip(rows).map(|(id, row)| {
+                row.map_err(|source| StoreError::Redis { operation: "a job", source })
+                    .and_then(|row| full_brief(*id, row))
+            }));
         }
         Ok(out)
     }
+}
+
+/// A job of which nothing is there is gone.
+fn full_brief(id: JobId, row: Vec<Option<String>>) -> Result<Option<Brief>, StoreError> {
+    if row.iter().all(Option::is_none) {
+        return Ok(None);
+    }
+    let mut fields = vec![id.to_string()];
+    let defaults = ["", "", "0", "0", "0", "", "", ""];
+    fields.extend(row.into_iter().zip(defaults).map(|(field, or)| field.unwrap_or_else(|| or.to_owned())));
+    codec::brief(&fields).map(Some)
 }

@@ -207,7 +207,7 @@ impl Store {
             let nonce = codec::parse("open", "nonce", &nonce, "a nonce")?;
             match self.tx(signer, nonce).await {
                 Ok(tx) => readable.extend(tx),
-                Err(error @ StoreError::Corrupt { .. }) => unreadable.push((nonce, error)),
+                Err(error) if error.is_of_one_record() => unreadable.push((nonce, error)),
                 Err(error) => return Err(error),
             }
         }

@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use redis::RedisResult;
+
 use super::codec::{self, Record};
 use super::error::StoreError;
 use super::lease::Fence;
@@ -211,17 +213,19 @@ impl Store {
             ids.iter().map(|id| codec::parse(&key, "job", id, "a job id")).collect();
         let ids = ids?;
         let mut pipe = redis::pipe();
+        // A record that cannot be read has no block, as one that is gone.
+        pipe.ignore_errors();
         for id in &ids {
             pipe.cmd("HGET").arg(self.keys.job(*id)).arg("block");
         }
-        let blocks: Vec<Option<String>> = match ids.is_empty() {
+        let blocks: Vec<RedisResult<Option<String>>> = match ids.is_empty() {
             true => Vec::new(),
             false => pipe
                 .query_async(&mut self.link.hot())
                 .await
                 .map_err(|source| StoreError::Redis { operation: "blocks of done jobs", source })?,
         };
-        let block = |text: Option<String>| Some(BlockNumber::new(text?.parse().ok()?));
+        let block = |text: RedisResult<Option<String>>| Some(BlockNumber::new(text.ok()??.parse().ok()?));
         Ok(ids.into_iter().zip(blocks.into_iter().map(block)).collect())
     }
 

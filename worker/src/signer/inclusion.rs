@@ -66,8 +66,15 @@ impl Leader {
     async fn note(&mut self, seen: &[(Nonce, Option<Inclusion>)]) -> Result<(), RoundError> {
         let (store, fence, signer) = (&self.ctx.store, &self.fence, self.ctx.signer());
         let notes = seen.iter().map(|(nonce, seen)| store.include(fence, signer, *nonce, *seen));
-        for ((nonce, seen), answer) in seen.iter().zip(futures::future::try_join_all(notes).await?) {
-            let at = Self::fenced(answer)?;
+        for ((nonce, seen), answer) in seen.iter().zip(futures::future::join_all(notes).await) {
+            let at = match answer {
+                Ok(answer) => Self::fenced(answer)?,
+                Err(error) if error.is_of_the_script() => {
+                    tracing::error!(nonce = nonce.get(), %error, "where this nonce is cannot be noted; look at its jobs");
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             let Some(tx) = self.open.get_mut(nonce) else { continue };
             let is_new = tx.record.inclusion.is_none();
             tx.record.inclusion = *seen;

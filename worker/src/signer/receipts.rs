@@ -8,7 +8,7 @@ use super::leader::Leader;
 use crate::chain::{ChainError, ReceiptView};
 
 /// Questions to a node at once.
-const AT_ONCE: usize = 16;
+pub(super) const AT_ONCE: usize = 16;
 
 /// The receipt of one of our attempts, and whether that was a cancel.
 pub(super) type Carrier = Option<(ReceiptView, bool)>;

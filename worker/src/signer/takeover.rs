@@ -85,7 +85,7 @@ impl Leader {
             let nonce = record.nonce;
             match self.open_tx(record).await {
                 Ok(tx) => _ = self.open.insert(nonce, tx),
-                Err(RoundError::Store(error @ StoreError::Corrupt { .. })) => unreadable.push((nonce, error)),
+                Err(RoundError::Store(error)) if error.is_of_one_record() => unreadable.push((nonce, error)),
                 Err(error) => return Err(error),
             }
         }
@@ -108,7 +108,8 @@ impl Leader {
                 // Journaled and not open: closed.
                 Ok(Some(_)) => return Ok(nonce.next()),
                 // One that cannot be read may be open.
-                Ok(None) | Err(StoreError::Corrupt { .. }) => {}
+                Ok(None) => {}
+                Err(error) if error.is_of_one_record() => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -128,9 +129,9 @@ impl Leader {
     /// A journaled transaction with its jobs' present records.
     async fn open_tx(&self, record: TxRecord) -> Result<OpenTx, RoundError> {
         let ids: Vec<_> = record.intent.jobs.iter().map(|held| held.job).collect();
-        let jobs = self.ctx.store.briefs(&ids).await?;
+        let jobs: Result<Vec<_>, StoreError> = self.ctx.store.each_brief(&ids).await?.into_iter().collect();
         // A job that already left this nonce is none of its concern any more.
-        let jobs = jobs.into_iter().flatten().filter(|job| job.nonce == Some(record.nonce)).collect();
+        let jobs = jobs?.into_iter().flatten().filter(|job| job.nonce == Some(record.nonce)).collect();
         Ok(OpenTx { record, jobs, sent_at: None, wants: Wants::default(), unseen_since: None })
     }
 

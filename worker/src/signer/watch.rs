@@ -8,7 +8,7 @@ use shared::store::{Applied, Brief, Refusal};
 
 use super::confirm::{self, Evidence, Outcome};
 use super::leader::Leader;
-use super::receipts::Carrier;
+use super::receipts::{AT_ONCE, Carrier};
 use super::round_error::RoundError;
 use super::sync::SyncError;
 use crate::chain::agree::Settled;
@@ -77,17 +77,35 @@ impl Leader {
         }
         let jobs: Vec<Brief> = closing.iter().flat_map(|nonce| self.open[nonce].jobs.clone()).collect();
         let mut settled = self.settled(&jobs, deep).await?.into_iter();
-        let receipts = self.receipts(&closing).await;
-        let mut explained = Vec::with_capacity(closing.len());
-        for (nonce, receipt) in closing.into_iter().zip(receipts) {
-            let jobs = self.open[&nonce].jobs.clone();
-            let settled: Vec<Settled> = settled.by_ref().take(jobs.len()).collect();
-            if settled.contains(&Settled::Undecided) {
-                continue;
+        let mut decided = Vec::with_capacity(closing.len());
+        for nonce in closing {
+            let settled: Vec<_> = settled.by_ref().take(self.open[&nonce].jobs.len()).collect();
+            if !settled.contains(&Settled::Undecided) {
+                decided.push((nonce, settled.into_iter().map(Settled::block).collect()));
             }
-            let settled = settled.into_iter().map(Settled::block).collect();
+        }
+        // What is known of some is stored before the next are asked about.
+        for some in decided.chunks(AT_ONCE) {
+            let explained = self.explain(some, deep.number, is_alone).await?;
+            self.close(explained).await?;
+        }
+        Ok(())
+    }
+
+    /// What became of consumed nonces, but of those that cannot be explained yet.
+    async fn explain(
+        &mut self,
+        decided: &[(Nonce, Vec<Option<BlockNumber>>)],
+        deep: BlockNumber,
+        is_alone: bool,
+    ) -> Result<Vec<(Nonce, Vec<Brief>, Outcome)>, RoundError> {
+        let nonces: Vec<Nonce> = decided.iter().map(|(nonce, _)| *nonce).collect();
+        let receipts = self.receipts(&nonces).await;
+        let mut explained = Vec::with_capacity(decided.len());
+        for ((nonce, settled), receipt) in decided.iter().zip(receipts) {
+            let jobs = self.open[nonce].jobs.clone();
             let evidence = match receipt {
-                Ok(carrier) => self.evidence(nonce, &jobs, settled, carrier, deep.number, is_alone).await,
+                Ok(carrier) => self.evidence(*nonce, &jobs, settled.clone(), carrier, deep, is_alone).await,
                 Err(error) => Err(error.into()),
             };
             let evidence = match evidence {
@@ -103,10 +121,10 @@ impl Leader {
                 Err(error) => return Err(error),
             };
             let policy = self.ctx.config.retry;
-            let outcome = confirm::decide(nonce, &jobs, &evidence, &policy, self.ctx.dice.roll());
-            explained.push((nonce, jobs, outcome));
+            let outcome = confirm::decide(*nonce, &jobs, &evidence, &policy, self.ctx.dice.roll());
+            explained.push((*nonce, jobs, outcome));
         }
-        self.close(explained).await
+        Ok(explained)
     }
 
     /// Collects what explains a consumed nonce. A receipt that nobody has is an error for a while, and so is a missing event of
@@ -181,12 +199,29 @@ impl Leader {
         }
     }
 
-    /// Stores the verdicts on the jobs of consumed nonces, then closes these.
+    /// Stores the verdicts on the jobs of consumed nonces, then closes these. Where a script fails at them together, each is
+    /// closed alone: a record that nobody can read holds up its own nonce and no other.
     async fn close(&mut self, explained: Vec<(Nonce, Vec<Brief>, Outcome)>) -> Result<(), RoundError> {
+        match self.close_together(&explained).await {
+            Err(RoundError::Store(error)) if error.is_of_the_script() => {}
+            closed => return closed,
+        }
+        for (nonce, jobs, outcome) in explained {
+            match self.close_together(&[(nonce, jobs, outcome)]).await {
+                Err(RoundError::Store(error)) if error.is_of_the_script() => {
+                    tracing::error!(nonce = nonce.get(), %error, "this nonce cannot be closed; look at its jobs");
+                }
+                closed => closed?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn close_together(&mut self, explained: &[(Nonce, Vec<Brief>, Outcome)]) -> Result<(), RoundError> {
         if explained.is_empty() {
             return Ok(());
         }
-        for (_, _, outcome) in &explained {
+        for (_, _, outcome) in explained {
             for text in &outcome.disagreements {
                 self.ctx.metrics.disagreements.inc();
                 tracing::error!(gate = gates::RECONCILE, detail = text, "chain and Redis disagree");

@@ -159,3 +159,28 @@ async fn an_open_nonce_that_cannot_be_read_holds_up_no_other_and_ends_once_it_ca
     ensure!(unreadable(&world).await? == Some(0.0), "still unreadable");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_job_that_cannot_be_read_holds_up_its_own_nonce_and_no_other() -> Result<()> {
+    let world = quick().start().await?;
+    let client = world.client()?;
+    let (child, _) = registered(&client).await?;
+    world.anvil.set_mining(Mining::Manual).await?;
+    let broken = pay(&client, &child, 1, "broken").await?.remove(0);
+    at_stage(&client, &broken, "submitted").await?;
+    let other = pay(&client, &child, 1, "other").await?.remove(0);
+    at_stage(&client, &other, "submitted").await?;
+    let record = world.key(&format!("job:{broken}"));
+    let aside = world.key("aside");
+    world.redis.cli(&["RENAME", &record, &aside]).await?;
+    world.redis.cli(&["SET", &record, "no hash"]).await?;
+
+    // Both are in one block: what closes them together fails.
+    world.anvil.set_mining(Mining::Every(1)).await?;
+    client.wait_for(&other, &["done"], LIMIT).await?;
+    ensure!(world.redis.cli(&["GET", &record]).await? == "no hash", "the broken record was written to");
+
+    world.redis.cli(&["RENAME", &aside, &record]).await?;
+    client.wait_for(&broken, &["done"], LIMIT).await?;
+    settled_once(&world, &client, &[broken, other], 2).await
+}
