@@ -93,12 +93,11 @@ impl Leader {
     /// another one.
     async fn take_back(&mut self, number: BlockNumber, deep: Head) -> Result<bool, RoundError> {
         let from = lowest(number);
+        // Also where a question on the way gets no answer: the next time there may be nothing left to take back.
+        self.must_take_over = true;
         let (undone, is_sure) = self.undo(from, deep).await?;
-        // Also where a question further down gets no answer: the next time there may be nothing left to take back.
-        self.must_take_over |= undone > 0;
         crash_point!("after_undo");
         let opened = self.reopen(deep).await?;
-        self.must_take_over |= opened > 0;
         crash_point!("after_reopen");
         let (unlearned, is_sure_of_learned) = self.unlearn(from, deep).await?;
         super::sync::rewind(&self.ctx, &self.fence, from).await?;
