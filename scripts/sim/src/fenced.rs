@@ -51,7 +51,7 @@ mod tests {
             assert_eq!(fence_at(script), Some(0), "{script}");
         }
         assert_eq!([fence_at("leave"), fence_at("settle")], [Some(1); 2]);
-        for script in ["accept_payment", "cancel", "claim", "lease_acquire", "read_ready", "refund"] {
+        for script in ["accept_payments", "cancel", "claim", "lease_acquire", "read_ready", "refund"] {
             assert_eq!(fence_at(script), None, "{script}");
         }
     }

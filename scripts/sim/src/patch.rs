@@ -18,7 +18,7 @@ pub(crate) const NO_FENCE: Patch = Patch {
     to: "if true then return true end",
 };
 pub(crate) const NO_DEDUPE: Patch =
-    Patch { script: Some("accept_payment"), from: "if payment.fingerprint then", to: "if false then" };
+    Patch { script: Some("accept_payments"), from: "if payment.fingerprint then", to: "if false then" };
 pub(crate) const CANCEL_JOURNALED: Patch = Patch {
     script: Some("cancel"),
     from: "if before == 'submitted' or before == 'confirming' then return { 3, before } end",

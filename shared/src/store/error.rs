@@ -1,7 +1,7 @@
 use thiserror::Error;
 
 /// Why the store could not answer. Domain outcomes (a duplicate, a refused transition) are no errors.
-#[derive(Debug, Error)]
+#[derive(Debug, Clone, Error)]
 pub enum StoreError {
     #[error("Redis did not answer {operation}: {source}")]
     Redis {

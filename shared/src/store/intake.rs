@@ -134,8 +134,8 @@ impl Store {
             for owed in [owed, owed_hybrid] {
                 args = args.arg(owed.usdc).arg(owed.sge);
             }
-            let (code, decision, job): (i64, String, String) =
-                self.run_durably(&script::ACCEPT_PAYMENT, args).await?;
+            let run = |args| self.run_durably(&script::ACCEPT_PAYMENTS, args);
+            let (code, decision, job) = self.gatherer.ask(args, run).await?;
             if code == 5 {
                 refunded = codec::parse("payment", "refunded", &decision, "an amount in base units")?;
                 paid = self.refund_basis(id).await?.commission;
@@ -149,15 +149,13 @@ impl Store {
                 3 => Intake::NotSynced,
                 4 => Intake::Paused,
                 other => {
-                    return Err(StoreError::UnknownReply {
-                        script: "accept_payment",
-                        value: other.to_string(),
-                    });
+                    let value = format!("{other} ({decision})");
+                    return Err(StoreError::UnknownReply { script: "accept_payments", value });
                 }
             });
         }
         Err(StoreError::UnknownReply {
-            script: "accept_payment",
+            script: "accept_payments",
             value: "a refund in between, every time".into(),
         })
     }
@@ -176,7 +174,7 @@ impl Store {
     }
 }
 
-/// The first arguments of `accept_payment.lua`: which payment this is, and of whom.
+/// The first arguments of `accept_payments.lua`: which payment this is, and of whom.
 fn identity(payment: &Payment, id: PaymentId) -> Args {
     let print = fingerprint(
         "payment.succeeded",

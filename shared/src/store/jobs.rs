@@ -151,9 +151,10 @@ impl Store {
 
     /// A job's timeline, oldest first.
     pub async fn timeline(&self, id: JobId) -> Result<Vec<TimelineEntry>, StoreError> {
-        let key = self.keys.job_log(id);
-        let lines: Vec<String> = self.read("timeline", redis::cmd("LRANGE").arg(&key).arg(0).arg(-1)).await?;
-        lines.iter().map(|line| codec::json(&key, "line", line, "a timeline entry")).collect()
+        let key = self.keys.job(id);
+        let log: Option<String> = self.read("timeline", redis::cmd("HGET").arg(&key).arg("log")).await?;
+        let lines = log.iter().flat_map(|log| log.split('\t'));
+        lines.map(|line| codec::json(&key, "log", line, "a timeline entry")).collect()
     }
 
     /// Queues a failed job again.

@@ -64,10 +64,6 @@ impl Keys {
         self.key(&format!("job:{id}"))
     }
 
-    pub(super) fn job_log(&self, id: JobId) -> String {
-        self.key(&format!("job:{id}:log"))
-    }
-
     pub(super) fn by_state(&self, state: &str) -> String {
         self.key(&format!("by:{state}"))
     }

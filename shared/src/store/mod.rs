@@ -18,6 +18,7 @@ mod error;
 mod feed;
 mod fleet;
 mod gates;
+mod gather;
 mod intake;
 mod jobs;
 mod journal;
@@ -72,6 +73,7 @@ use std::time::Duration;
 
 use redis::FromRedisValue;
 
+use gather::Gatherer;
 use keys::Keys;
 use script::{Args, Script};
 use wire::{Connection, Link};
@@ -92,6 +94,7 @@ pub struct Store {
     link: Link,
     keys: Keys,
     durability: Durability,
+    gatherer: Arc<Gatherer>,
     /// The number of the next job, where ids are not to be random.
     next_id: Option<Arc<AtomicU64>>,
 }
@@ -105,12 +108,24 @@ impl std::fmt::Debug for Store {
 impl Store {
     /// Connects to the Redis at `url`. Nothing is checked or written; see [`Store::check_durability`].
     pub async fn connect(url: &str, lane: &Lane, durability: Durability) -> Result<Self, StoreError> {
-        Ok(Self { link: Link::tcp(url).await?, keys: Keys::new(lane), durability, next_id: None })
+        Ok(Self {
+            link: Link::tcp(url).await?,
+            keys: Keys::new(lane),
+            durability,
+            gatherer: Arc::default(),
+            next_id: None,
+        })
     }
 
     /// The store behind `wire`, for simulations. Jobs are numbered by `next_id`.
     pub fn over(wire: Arc<dyn Wire>, lane: &Lane, durability: Durability, next_id: Arc<AtomicU64>) -> Self {
-        Self { link: Link::Wire(wire), keys: Keys::new(lane), durability, next_id: Some(next_id) }
+        Self {
+            link: Link::Wire(wire),
+            keys: Keys::new(lane),
+            durability,
+            gatherer: Arc::default(),
+            next_id: Some(next_id),
+        }
     }
 
     fn new_id(&self) -> JobId {

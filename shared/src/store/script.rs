@@ -73,8 +73,16 @@ fn linked(body: &str) -> String {
         }
     }
     parts.reverse();
-    parts.join("\n\n")
+    if !parts.iter().any(|part| defined(part).any(|name| name == "conclude")) {
+        return parts.join("\n\n");
+    }
+    let body = parts.pop().unwrap_or_default();
+    format!("{}\n\nlocal function body()\n{body}\nend\n\n{CONCLUDED}", parts.join("\n\n"))
 }
+
+/// What a script ends with whose writes are gathered, whether or not it came to its own end.
+const CONCLUDED: &str =
+    "local fine, out = pcall(body)\nconclude()\nif not fine then error(out, 0) end\nreturn out";
 
 /// The names that a part of `lib.lua` gives to all that follows.
 fn defined(part: &str) -> impl Iterator<Item = &str> {
@@ -110,7 +118,7 @@ macro_rules! scripts {
 }
 
 scripts! {
-    ACCEPT_PAYMENT = "accept_payment";
+    ACCEPT_PAYMENTS = "accept_payments";
     CANCEL = "cancel";
     CHORES = "chores";
     CLAIM = "claim";
@@ -159,7 +167,7 @@ scripts! {
 }
 
 /// The arguments of a script, in the order its header gives.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Args(pub(super) Vec<Vec<u8>>);
 
 impl Args {

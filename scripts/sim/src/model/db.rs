@@ -53,7 +53,7 @@ pub(super) struct Server {
     load: Vec<Vec<Vec<u8>>>,
     patches: Patches,
     /// What nobody decides on.
-    forgotten: Vec<Vec<u8>>,
+    forgotten: Vec<Vec<Vec<u8>>>,
     payments: Vec<PaymentId>,
 }
 
@@ -84,8 +84,12 @@ impl Server {
         let load = load.collect();
         let mut forgotten: Vec<String> =
             ["events", "audit", "stats", "lease:changes"].iter().map(|name| key(name)).collect();
-        forgotten.extend((0..jobs).map(|job| key(&format!("job:{}:log", JobId::numbered(job)))));
-        let forgotten = std::iter::once("DEL".to_owned()).chain(forgotten).map(String::into_bytes).collect();
+        forgotten.insert(0, "DEL".to_owned());
+        let timelines = (0..jobs).map(|job| {
+            vec!["HDEL".to_owned(), key(&format!("job:{}", JobId::numbered(job))), "log".to_owned()]
+        });
+        let words = |command: Vec<String>| command.into_iter().map(String::into_bytes).collect();
+        let forgotten = std::iter::once(forgotten).chain(timelines).map(words).collect();
         Self { model, load, patches, forgotten, payments }
     }
 
@@ -120,7 +124,9 @@ impl Server {
     }
 
     fn db(&self, mut redis: SimRedis, now: u64) -> Db {
-        exec(&mut redis, now, &self.forgotten);
+        for command in &self.forgotten {
+            exec(&mut redis, now, command);
+        }
         let lease = ask(&mut redis, now, &["GET", &key("lease")]).unwrap_or_default();
         let payments = self.payments.iter().map(|payment| known(&mut redis, now, *payment)).collect();
         Db { id: hash_of(&redis), redis, lease, payments }

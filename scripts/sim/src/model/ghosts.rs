@@ -188,16 +188,25 @@ impl Ghosts {
             {
                 self.break_promise(Promise::LetGo);
             }
-            Some("accept_payment") if code == "0" => {
-                let payment = at.payments.iter().position(|payment| payment.to_string() == asked.arg(2));
-                if let (Some(payment), Some("due")) = (payment, nth(&executed.reply, 1).as_deref()) {
-                    if self.accepted & (1 << payment) != 0 {
-                        self.break_promise(Promise::OneJob);
-                    }
-                    self.accepted |= 1 << payment;
-                }
-            }
+            Some("accept_payments") => self.on_accepted(asked, executed, at),
             _ => {}
+        }
+    }
+
+    /// No payment is given a second job.
+    fn on_accepted(&mut self, asked: &Asked, executed: &Executed, at: &Around<'_>) {
+        let redis::Value::Array(rows) = &executed.reply else { return };
+        for (n, row) in rows.iter().enumerate() {
+            let is_due = nth(row, 0).as_deref() == Some("0") && nth(row, 1).as_deref() == Some("due");
+            let asked = asked.arg(n * PAYMENT_ARGS + 2);
+            if let (true, Some(payment)) =
+                (is_due, at.payments.iter().position(|payment| payment.to_string() == asked))
+            {
+                if self.accepted & (1 << payment) != 0 {
+                    self.break_promise(Promise::OneJob);
+                }
+                self.accepted |= 1 << payment;
+            }
         }
     }
 

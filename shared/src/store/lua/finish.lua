@@ -10,7 +10,7 @@ for i = 2, #ARGV, 5 do
   if no == 0 then
     move(id, job, 'done', 'finish', { block = block, hash = hash, nonce = job.nonce, fence = fence }, 'block', block,
       'hash', hash, 'log_index', ARGV[i + 4], 'done_at', NOW)
-    redis.call('HDEL', job_key(id), 'error', 'pack_max')
+    if job.error or job.pack_max then redis.call('HDEL', job_key(id), 'error', 'pack_max') end
     count('done:' .. job.kind)
     if job.kind == 'register' then
       local asked = cjson.decode(job.payload)
@@ -21,7 +21,7 @@ for i = 2, #ARGV, 5 do
       if job.refund_requested == '1' then
         local due = redis.call('HMGET', payment, 'usdc', 'sge')
         owe(job.payment, due[1], due[2])
-        log(id, { event = 'owed' })
+        log(id, job, { event = 'owed' })
       end
     end
   end

@@ -5,8 +5,8 @@
 
 local LANE = KEYS[1]
 local FEED_MAX = 10000
-local LOG_MAX = 256
 -- In bytes.
+local LOG_MAX = 16384
 local REASONS_MAX = 2000
 
 local function key(suffix) return LANE .. suffix end
@@ -51,7 +51,53 @@ end
 -- What `pcall` caught, in words: an error of Redis is a table.
 local function in_words(caught) return type(caught) == 'table' and caught.err or tostring(caught) end
 
-local function count(name, by) redis.call('HINCRBY', key('stats'), name, by or 1) end
+-- What a script writes once, at its end, for all the jobs it moved: `linked` in script.rs runs `conclude` behind every body
+-- that names any of this, also where the body fails half-way.
+local counted = {}
+local places = {}
+local spent = {}
+local stood_in = {}
+local stands_in = {}
+local function count(name, by) counted[name] = (counted[name] or 0) + (by or 1) end
+-- Puts `member` into the sorted set `k`, by the time of now.
+local function place(k, member)
+  local all = places[k] or {}
+  places[k] = all
+  all[#all + 1] = NOW
+  all[#all + 1] = member
+end
+-- Puts a job into the index of its state, and out of that of the state before.
+local function stands(id, was, state)
+  if not stands_in[id] then stood_in[id] = was end
+  stands_in[id] = state
+end
+-- An entry of `jobs` that is done with.
+local function spend(entry) spent[#spent + 1] = entry end
+local function conclude()
+  local wrong
+  -- What cannot be written, because a key holds something else, keeps nothing else from being written.
+  local function write(...)
+    local reply = redis.pcall(...)
+    if type(reply) == 'table' and reply.err then wrong = wrong or reply end
+  end
+  local gone = {}
+  for id, state in pairs(stands_in) do
+    local was = stood_in[id]
+    if was and was ~= state then
+      gone[was] = gone[was] or {}
+      table.insert(gone[was], id)
+    end
+    place(key('by:') .. state, id)
+  end
+  for state, ids in pairs(gone) do write('ZREM', key('by:') .. state, unpack(ids)) end
+  for k, all in pairs(places) do write('ZADD', k, unpack(all)) end
+  for name, by in pairs(counted) do write('HINCRBY', key('stats'), name, by) end
+  if spent[1] then
+    write('XACK', key('jobs'), 'relayers', unpack(spent))
+    write('XDEL', key('jobs'), unpack(spent))
+  end
+  if wrong then error(wrong, 0) end
+end
 
 local function feed(...)
   redis.call('XADD', key('events'), 'MAXLEN', '~', FEED_MAX, '*', 'at', NOW, ...)
@@ -61,14 +107,25 @@ local function audit(who, what, why, on)
   redis.call('XADD', key('audit'), '*', 'at', NOW, 'who', who, 'what', what, 'why', why, 'on', on)
 end
 
--- Adds a line to the job's timeline. A long timeline loses its middle, never its first or newest lines.
-local function log(id, line)
+-- A timeline with one line more: JSON objects, parted by tabs, which JSON has none of. A long one loses its middle, never its
+-- first or newest lines.
+local function with_line(log, line)
   line.at = NOW
-  local k = job_key(id) .. ':log'
-  if redis.call('RPUSH', k, cjson.encode(line)) > LOG_MAX then
-    local tenth = redis.call('LINDEX', k, 32)
-    redis.call('LREM', k, 1, tenth)
+  local text = cjson.encode(line)
+  if not log then return text end
+  while #log + #text > LOG_MAX do
+    local before = string.find(log, '\t', LOG_MAX / 8, true)
+    local after = string.find(log, '\t', before + 1, true)
+    if not after then break end
+    log = string.sub(log, 1, before) .. string.sub(log, after + 1)
   end
+  return log .. '\t' .. text
+end
+
+-- Adds a line to the job's timeline.
+local function log(id, job, line)
+  job.log = with_line(job.log, line)
+  redis.call('HSET', job_key(id), 'log', job.log)
 end
 
 local STATE_OF = {
@@ -84,21 +141,23 @@ local function is_synced()
 end
 
 -- Whether `fence` is the value of a lease that exists. Leaders that are none any more are counted.
+local holder
 local function is_fenced_in(fence)
   if fence == '' then return false end
-  if redis.call('GET', key('lease')) == fence then return true end
+  holder = holder or redis.call('GET', key('lease'))
+  if holder == fence then return true end
   count('fenced_writes')
   return false
 end
 
--- Removes whatever the job's present stage keeps outside its hash.
+-- What a job has only in some stages.
+local OF_A_STAGE = { 'entry', 'due', 'gate', 'worker', 'nonce', 'signer', 'redelivered' }
+
+-- Removes whatever the job's present stage keeps outside its hash, and what it keeps in it.
 local function detach(id, job)
   local stage = job.stage
   if stage == 'queued' or stage == 'retrying' or stage == 'checking' then
-    if job.entry then
-      redis.call('XACK', key('jobs'), 'relayers', job.entry)
-      redis.call('XDEL', key('jobs'), job.entry)
-    end
+    if job.entry then spend(job.entry) end
   elseif stage == 'ready' then
     if job.entry then redis.call('XDEL', key('ready'), job.entry) end
   elseif stage == 'delayed' or stage == 'held' then
@@ -108,37 +167,40 @@ local function detach(id, job)
   elseif stage == 'confirming' then
     redis.call('ZREM', key('settling'), id)
   end
-  redis.call('HDEL', job_key(id), 'entry', 'due', 'gate', 'worker', 'nonce', 'signer', 'redelivered')
+  local gone = {}
+  for _, field in ipairs(OF_A_STAGE) do
+    if job[field] then gone[#gone + 1] = field; job[field] = nil end
+  end
+  if gone[1] then redis.call('HDEL', job_key(id), unpack(gone)) end
 end
 
 -- Takes the job to `stage` by `event`: indexes, timeline, feed and counters together. `line` may carry more of the
 -- timeline's fields; `...` are further fields of the hash.
 local function move(id, job, stage, event, line, ...)
   if job.stage and stage ~= job.stage then detach(id, job) end
-  local state = STATE_OF[stage]
-  if job.state and job.state ~= state then redis.call('ZREM', key('by:') .. job.state, id) end
-  redis.call('ZADD', key('by:') .. state, NOW, id)
-  redis.call('HSET', job_key(id), 'state', state, 'stage', stage, 'updated_at', NOW, ...)
+  local state, was = STATE_OF[stage], job.state
   line = line or {}
   line.event, line.stage = event, stage
-  log(id, line)
+  job.log = with_line(job.log, line)
+  redis.call('HSET', job_key(id), 'state', state, 'stage', stage, 'updated_at', NOW, 'log', job.log, ...)
+  job.state, job.stage = state, stage
+  local more = { ... }
+  for i = 1, #more, 2 do job[more[i]] = more[i + 1] end
+  stands(id, was, state)
   feed('type', 'job', 'job', id, 'kind', job.kind, 'event', event, 'stage', stage)
   count('event:' .. event)
-  job.state, job.stage = state, stage
 end
 
 -- Puts the job into the `jobs` stream and takes it to `stage` (queued or retrying).
 local function enqueue(id, job, stage, event, line, ...)
-  move(id, job, stage, event, line, ...)
   local entry = redis.call('XADD', key('jobs'), '*', 'job', id, 'epoch', job.epoch or '0')
-  redis.call('HSET', job_key(id), 'entry', entry)
-  job.entry = entry
+  move(id, job, stage, event, line, 'entry', entry, ...)
 end
 
 -- Puts a checked job where the leader finds it.
-local function hand_over(id, job)
+local function hand_over(id, job, event, line)
   local entry = redis.call('XADD', key('ready'), '*', 'job', id, 'epoch', job.epoch)
-  redis.call('HSET', job_key(id), 'entry', entry)
+  move(id, job, 'ready', event, line, 'entry', entry)
 end
 
 -- Puts a job among those that wait for a gate. `parking` names the gates that have any.
@@ -195,13 +257,15 @@ local function claim(id, job, worker, redelivered)
   job.stage = 'checking'
   local line = { by = worker, from = before, redelivered = redelivered }
   move(id, job, 'checking', 'claim', line, 'epoch', job.epoch, 'worker', worker)
-  if redelivered then redis.call('HSET', job_key(id), 'redelivered', redelivered) end
+  if redelivered then
+    redis.call('HSET', job_key(id), 'redelivered', redelivered)
+    job.redelivered = redelivered
+  end
 end
 
 -- Acknowledges and deletes an entry that its job does not name.
 local function drop_entry(entry)
-  redis.call('XACK', key('jobs'), 'relayers', entry)
-  redis.call('XDEL', key('jobs'), entry)
+  spend(entry)
   count('stale_entries')
 end
 
@@ -223,8 +287,11 @@ end
 
 -- Notes on the timeline of a payment's job that a delivery came again, the first eight times. It may have been removed.
 local function note_delivery(job, event, delivery)
-  if not job or redis.call('EXISTS', job_key(job)) == 0 then return end
-  if redis.call('HINCRBY', job_key(job), event, 1) <= 8 then log(job, { event = event, delivery = delivery }) end
+  local known = job and redis.call('HMGET', job_key(job), 'stage', 'log')
+  if not known or not known[1] then return end
+  if redis.call('HINCRBY', job_key(job), event, 1) <= 8 then
+    log(job, { log = known[2] or nil }, { event = event, delivery = delivery })
+  end
 end
 
 -- Cancels a job that was refunded before it was paid.
@@ -244,25 +311,27 @@ end
 
 -- Makes the job of a payout that is due, and takes it to where it waits, or to the workers.
 local function start_payout(id, payment_id, payload, child, referral, hold, line)
-  redis.call('HSET', job_key(id), 'kind', 'payout', 'payload', payload, 'epoch', '0', 'attempts', '0', 'created_at', NOW,
-    'payment', payment_id)
-  redis.call('ZADD', key('wallet:') .. child, NOW, id)
-  redis.call('ZADD', key('wallet:') .. referral.referrer, NOW, id)
   local job = { kind = 'payout', epoch = '0' }
+  local function begin(how, stage, ...)
+    how(id, job, stage, 'accept', line, 'kind', 'payout', 'payload', payload, 'epoch', '0', 'attempts', '0',
+      'created_at', NOW, 'payment', payment_id, ...)
+  end
   if hold > 0 then
     local due = string.format('%.0f', NOW + hold)
     redis.call('ZADD', key('delayed'), due, id)
-    move(id, job, 'held', 'accept', line, 'due', due)
+    begin(move, 'held', 'due', due)
   elseif referral.status == 'registered' then
-    enqueue(id, job, 'queued', 'accept', line)
+    begin(enqueue, 'queued')
   elseif referral.status == 'failed' then
     local failure = cjson.encode({ class = 'registration_failed', reason = 'the registration of ' .. child .. ' failed' })
     redis.call('SADD', key('stranded:') .. child, id)
-    move(id, job, 'failed', 'accept', line, 'error', failure)
+    begin(move, 'failed', 'error', failure)
   else
     redis.call('SADD', key('waiting:') .. child, id)
-    move(id, job, 'waiting', 'accept', line)
+    begin(move, 'waiting')
   end
+  place(key('wallet:') .. child, id)
+  place(key('wallet:') .. referral.referrer, id)
 end
 
 -- Makes the job that writes a referral to the chain.
@@ -271,10 +340,10 @@ local function start_registration(id, child, referrer, payload, line)
   redis.call('HSET', k, 'status', 'registering', 'referrer', referrer, 'job', id)
   redis.call('HSETNX', k, 'created_at', NOW)
   redis.call('HDEL', key('unblock'), child)
-  redis.call('HSET', job_key(id), 'kind', 'register', 'payload', payload, 'epoch', '0', 'attempts', '0', 'created_at', NOW)
-  enqueue(id, { kind = 'register', epoch = '0' }, 'queued', 'accept', line)
-  redis.call('ZADD', key('wallet:') .. child, NOW, id)
-  redis.call('ZADD', key('wallet:') .. referrer, NOW, id)
+  enqueue(id, { kind = 'register', epoch = '0' }, 'queued', 'accept', line, 'kind', 'register', 'payload', payload,
+    'epoch', '0', 'attempts', '0', 'created_at', NOW)
+  place(key('wallet:') .. child, id)
+  place(key('wallet:') .. referrer, id)
 end
 
 -- Notes that a record rests on the chain alone: with that block it would be gone, and no job would bring it about again.
@@ -336,7 +405,7 @@ local UNCARRIED = {
 
 -- Takes a job that the chain shows as done to `confirming` without a nonce; the leader finishes it N deep.
 local function settle(id, job, line, block)
-  if job.kind == 'payout' then unwait(cjson.decode(job.payload).child, id) end
+  if job.stage == 'waiting' or job.stage == 'failed' then unwait(cjson.decode(job.payload).child, id) end
   line.block = block
   move(id, job, 'confirming', 'settle', line, 'block', block)
   redis.call('ZADD', key('settling'), block, id)

@@ -11,8 +11,7 @@ for i = 2, #ARGV, 2 do
   if no == 0 and job.refund_requested == '1' then
     cancel_unpaid(id, job, 'cancel', { by = ARGV[1] })
   elseif no == 0 then
-    move(id, job, 'ready', 'ready', { by = ARGV[1] })
-    hand_over(id, job)
+    hand_over(id, job, 'ready', { by = ARGV[1] })
   end
   out[#out + 1] = no
 end

@@ -49,12 +49,12 @@ else
   elseif stage == 'done' or not full then
     outcome = 'owed'
     line.event = 'owed'
-    if job.stage then log(payment.job, line) end
+    if job.stage then log(payment.job, job, line) end
   elseif stage == 'submitted' or stage == 'confirming' then
     outcome = 'refund_requested'
     redis.call('HSET', job_key(payment.job), 'refund_requested', '1')
     line.event = 'refund_requested'
-    log(payment.job, line)
+    log(payment.job, job, line)
   else
     outcome = 'cancelled'
     unwait(child, payment.job)

@@ -40,7 +40,7 @@ local function remove(id, job)
   forget[job.kind](id, asked, job)
   redis.call('ZREM', key('wallet:') .. asked.child, id)
   redis.call('ZREM', key('wallet:') .. asked.referrer, id)
-  redis.call('DEL', job_key(id), job_key(id) .. ':log')
+  redis.call('DEL', job_key(id))
 end
 
 local removed, unreadable = 0, 0

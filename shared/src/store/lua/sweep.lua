@@ -66,8 +66,7 @@ rebuild.retrying = rebuild_entry('retrying')
 rebuild.checking = rebuild_entry('queued')
 function rebuild.ready(id, job, line)
   if exists('ready', job.entry) then return false end
-  move(id, job, 'ready', 'rebuild', line)
-  hand_over(id, job)
+  hand_over(id, job, 'rebuild', line)
 end
 local function rebuild_due(id, job, line)
   if redis.call('ZSCORE', key('delayed'), id) then return false end

@@ -172,7 +172,7 @@ async fn read(world: &World) -> Lane {
 async fn hashes(world: &World, keys: &[String], kind: &str) -> BTreeMap<String, Fields> {
     let prefix = world.key("");
     let keys = keys.iter().filter_map(|key| key.strip_prefix(&prefix));
-    let keys: Vec<&str> = keys.filter(|key| key.starts_with(kind) && !key.ends_with(":log")).collect();
+    let keys: Vec<&str> = keys.filter(|key| key.starts_with(kind)).collect();
     let names = keys.iter().map(|key| key[kind.len()..].to_owned());
     names.zip(world.hashes(&keys).await).collect()
 }

@@ -238,8 +238,8 @@ impl Walk {
             7 if exists => drop(self.raw(&["HSET", &job, "refund_requested", "1"])),
             8 if exists => {
                 // A timeline that is nearly full.
-                let log = format!("{job}:log");
-                drop(self.raw(&[&["RPUSH", &log][..], &["{\"event\":\"x\",\"at\":\"1\"}"; 250]].concat()));
+                let log = vec!["{\"event\":\"x\",\"at\":\"1\"}"; 700].join("\t");
+                drop(self.raw(&["HSET", &job, "log", &log]));
             }
             9 => {
                 let pattern = self.one(&["waiting:*", "parked:*", "payment:*", "open:*", "referral:*"]);

@@ -1,0 +1,161 @@
+//! One run of a script for what many callers bring at the same time. Who comes while it runs waits for the next run, which takes
+//! all that wait: alone nobody waits, and in a crowd the server runs one script where it would run fifty.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::{Semaphore, oneshot};
+
+use super::error::StoreError;
+use super::script::Args;
+
+/// The most of one run: a long script holds up everybody.
+const MOST: usize = 64;
+/// Runs at once. While one waits for its fsync, the next is on its way.
+const RUNS: usize = 2;
+
+/// What the script says about one of them.
+pub(super) type Row = (i64, String, String);
+
+struct Waiting {
+    args: Args,
+    answer: oneshot::Sender<Result<Row, StoreError>>,
+}
+
+pub(super) struct Gatherer {
+    waiting: Mutex<VecDeque<Waiting>>,
+    runs: Semaphore,
+}
+
+impl Default for Gatherer {
+    fn default() -> Self {
+        Self { waiting: Mutex::default(), runs: Semaphore::new(RUNS) }
+    }
+}
+
+impl Gatherer {
+    /// Has `args` answered by a run of their own or with others; `run` asks for some and gives one row for each.
+    pub(super) async fn ask<R>(&self, args: Args, run: impl Fn(Args) -> R) -> Result<Row, StoreError>
+    where
+        R: Future<Output = Result<Vec<Row>, StoreError>>,
+    {
+        'again: loop {
+            let (answer, mut answered) = oneshot::channel();
+            self.lock().push_back(Waiting { args: args.clone(), answer });
+            loop {
+                tokio::select! {
+                    biased;
+                    answer = &mut answered => match answer {
+                        Ok(answer) => return answer,
+                        // Who ran it for us was cut off. What is asked twice is answered twice.
+                        Err(_) => continue 'again,
+                    },
+                    turn = self.runs.acquire() => {
+                        if turn.is_ok() {
+                            self.run_some(&run).await;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    async fn run_some<R>(&self, run: &impl Fn(Args) -> R)
+    where
+        R: Future<Output = Result<Vec<Row>, StoreError>>,
+    {
+        let some = self.take();
+        if some.is_empty() {
+            return;
+        }
+        let (args, answers): (Vec<Args>, Vec<_>) =
+            some.into_iter().map(|waiting| (waiting.args, waiting.answer)).unzip();
+        let told = run(Args(args.into_iter().flat_map(|args| args.0).collect())).await;
+        match told {
+            Ok(rows) => answers.into_iter().zip(rows).for_each(|(answer, row)| _ = answer.send(Ok(row))),
+            Err(error) => answers.into_iter().for_each(|answer| _ = answer.send(Err(error.clone()))),
+        }
+    }
+
+    /// The next ones, but of those whom nobody waits for any more.
+    fn take(&self) -> Vec<Waiting> {
+        let mut waiting = self.lock();
+        let mut some = Vec::new();
+        while some.len() < MOST
+            && let Some(next) = waiting.pop_front()
+        {
+            if !next.answer.is_closed() {
+                some.push(next);
+            }
+        }
+        some
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    /// Answers each with its own argument, after a while.
+    async fn echo(runs: Arc<Mutex<Vec<usize>>>, args: Args) -> Result<Vec<Row>, StoreError> {
+        runs.lock().unwrap().push(args.0.len());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        Ok(args.0.into_iter().map(|arg| (0, String::from_utf8(arg).unwrap(), String::new())).collect())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_at_once_share_runs_and_each_gets_its_own_answer() {
+        let (gatherer, runs) = (Arc::new(Gatherer::default()), Arc::new(Mutex::new(Vec::new())));
+        let mut calls = JoinSet::new();
+        for n in 0..200 {
+            let (gatherer, runs) = (gatherer.clone(), runs.clone());
+            calls.spawn(async move {
+                let row = gatherer.ask(Args::new().arg(n), |args| echo(runs.clone(), args)).await.unwrap();
+                assert_eq!(row.1, n.to_string());
+            });
+        }
+        calls.join_all().await;
+        let runs = runs.lock().unwrap().clone();
+        assert_eq!(runs.iter().sum::<usize>(), 200);
+        assert!(runs.len() < 10 && runs.iter().all(|run| *run <= MOST), "{runs:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_cut_off_takes_nobody_along() {
+        let (gatherer, runs) = (Arc::new(Gatherer::default()), Arc::new(Mutex::new(Vec::new())));
+        let ask = |n: u32| {
+            let (gatherer, runs) = (gatherer.clone(), runs.clone());
+            async move { gatherer.ask(Args::new().arg(n), |args| echo(runs.clone(), args)).await }
+        };
+        let mut calls = JoinSet::new();
+        // The first two have the turns and are cut off in the middle of them.
+        let first: Vec<_> = (0..2).map(|n| calls.spawn(ask(n))).collect();
+        let mut others = JoinSet::new();
+        (2..6).for_each(|n| _ = others.spawn(ask(n)));
+        tokio::time::sleep(Duration::from_millis(15)).await;
+        first.iter().for_each(|call| call.abort());
+        let told: Vec<Row> = others.join_all().await.into_iter().map(Result::unwrap).collect();
+        assert_eq!(told.len(), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_error_reaches_everybody_of_its_run() {
+        let gatherer = Arc::new(Gatherer::default());
+        let fails = |_: Args| async {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            Err(StoreError::Pool { operation: "test", detail: "down".into() })
+        };
+        let (one, other) =
+            tokio::join!(gatherer.ask(Args::new().arg(1), fails), gatherer.ask(Args::new().arg(2), fails));
+        assert!(one.is_err() && other.is_err());
+    }
+}

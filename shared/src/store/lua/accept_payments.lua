@@ -1,0 +1,103 @@
+-- Accepts successful payments, each once: dedupes delivery and payment, records the decision, and enqueues the payout.
+-- KEYS: 1 = lane prefix
+-- ARGV: per payment 19: 1 = source, 2 = event id, 3 = payment id, 4 = external id, 5 = fingerprint, 6 = child, 7 = amount,
+--       8 = usdc, 9 = sge (mode usdc), 10 = usdc, 11 = sge (mode hybrid), 12 = new job id, 13 = payload without
+--       referrer and amounts, 14 = hold in ms, 15 = refunded so far, as read before; what is owed of the commission
+--       for that: 16 = usdc, 17 = sge (mode usdc), 18 = usdc, 19 = sge (mode hybrid)
+-- Returns: per payment {code, decision, job id or ''}: 0 decided now, 1 same content as before, 2 other content than before,
+--          3 not synced, 4 intake is paused, 5 a refund came in between: {5, refunded so far, ''}, 6 what is known of it cannot
+--          be read: {6, why, ''}
+
+-- What many payments of one run have in common.
+local referrals, modes = {}, {}
+local function referral_of(child)
+  if not referrals[child] then
+    local known = redis.call('HMGET', key('referral:') .. child, 'status', 'referrer')
+    referrals[child] = { status = known[1], referrer = known[2] }
+  end
+  return referrals[child]
+end
+local function mode_of(referrer)
+  modes[referrer] = modes[referrer] or redis.call('HGET', key('affiliate:') .. referrer, 'mode') or 'usdc'
+  return modes[referrer]
+end
+
+local function accept(source, event_id, payment_id, external_id, fingerprint, child, amount, usdc, sge, hybrid_usdc,
+    hybrid_sge, id, payload, hold, refunded, owed_usdc, owed_sge, owed_hybrid_usdc, owed_hybrid_sge)
+  local event_key = key('event:') .. source .. ':' .. event_id
+  local payment_key = key('payment:') .. payment_id
+  local payment = record(payment_key)
+
+  local function again(code, event)
+    count('intake:' .. event)
+    note_delivery(payment.job, event, event_id)
+    return { code, payment.decision or '', payment.job or '' }
+  end
+
+  local seen = redis.call('GET', event_key)
+  if seen and seen ~= fingerprint then return again(2, 'conflict') end
+  if payment.fingerprint then
+    if payment.fingerprint ~= fingerprint then return again(2, 'conflict') end
+    redis.call('SET', event_key, fingerprint)
+    return again(1, 'duplicate')
+  end
+  -- A refund that came first named another wallet: as much a conflict as when it comes second.
+  if payment.refunded and payment.wallet ~= child then return again(2, 'conflict') end
+  if (payment.refunded or '0') ~= refunded then return { 5, payment.refunded or '0', '' } end
+  redis.call('SET', event_key, fingerprint)
+
+  local referral, decision = referral_of(child), 'due'
+  if not referral.status then
+    decision = 'unknown_wallet'
+  elseif not referral.referrer then
+    decision = 'no_referrer'
+  else
+    if mode_of(referral.referrer) == 'hybrid' then
+      usdc, sge, owed_usdc, owed_sge = hybrid_usdc, hybrid_sge, owed_hybrid_usdc, owed_hybrid_sge
+    end
+    if usdc == '0' and sge == '0' then decision = 'nothing_due' end
+  end
+  -- The chain outlives Redis: a payment found paid there is never paid again, whatever its content.
+  if payment.decision == 'paid_on_chain' then
+    decision = 'paid_on_chain'
+  elseif payment.refunded and cmp(payment.refunded, amount) >= 0 then
+    decision = 'refunded'
+  end
+
+  local decided = { 'source', source, 'external_id', external_id, 'fingerprint', fingerprint, 'wallet', child, 'amount',
+    amount, 'decision', decision, 'created_at', payment.created_at or NOW }
+  if decision == 'due' then
+    for _, more in ipairs({ 'job', id, 'usdc', usdc, 'sge', sge, 'referrer', referral.referrer }) do
+      decided[#decided + 1] = more
+    end
+  end
+  redis.call('HSET', payment_key, unpack(decided))
+  place(key('payments:') .. child, payment_id)
+  count('intake:' .. decision)
+  if payment.refunded and (decision == 'paid_on_chain' or decision == 'due') then owe(payment_id, owed_usdc, owed_sge) end
+  if decision ~= 'due' then return { 0, decision, '' } end
+
+  payload = string.gsub(payload, '}$', function()
+    return ',"referrer":"' .. referral.referrer .. '","usdc":"' .. usdc .. '","sge":"' .. sge .. '"}'
+  end)
+  start_payout(id, payment_id, payload, child, referral, tonumber(hold), { by = 'webhook', delivery = event_id })
+  return { 0, decision, id }
+end
+
+local closed
+if not is_synced() then
+  closed = { 3, '', '' }
+elseif redis.call('HEXISTS', key('gate'), 'intake') == 1 then
+  closed = { 4, '', '' }
+end
+local out = {}
+for i = 1, #ARGV, 19 do
+  local answer = closed
+  if not answer then
+    -- One that cannot be read keeps no other out.
+    local could, accepted = pcall(accept, unpack(ARGV, i, i + 18))
+    answer = could and accepted or { 6, in_words(accepted), '' }
+  end
+  out[#out + 1] = answer
+end
+return out
