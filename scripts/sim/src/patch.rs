@@ -14,7 +14,7 @@ pub struct Patch {
 /// Mutants that the seeds and the model share.
 pub(crate) const NO_FENCE: Patch = Patch {
     script: None,
-    from: "if redis.call('GET', key('lease')) == fence then return true end",
+    from: "if holder == fence then return true end",
     to: "if true then return true end",
 };
 pub(crate) const NO_DEDUPE: Patch =

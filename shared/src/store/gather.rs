@@ -39,34 +39,37 @@ impl Gatherer {
     where
         R: Future<Output = Result<Vec<Row>, StoreError>>,
     {
-        'again: loop {
+        loop {
             let (answer, mut answered) = oneshot::channel();
             self.lock().push_back(Waiting { args: args.clone(), answer });
-            loop {
+            let told = loop {
                 tokio::select! {
                     biased;
-                    answer = &mut answered => match answer {
-                        Ok(answer) => return answer,
-                        // Who ran it for us was cut off. What is asked twice is answered twice.
-                        Err(_) => continue 'again,
-                    },
+                    told = &mut answered => break told,
                     turn = self.runs.acquire() => {
-                        if turn.is_ok() {
-                            self.run_some(&run).await;
+                        // Where nothing waits any more, it is in a run of somebody else's.
+                        if turn.is_err() || !self.run_some(&run).await {
+                            drop(turn);
+                            break answered.await;
                         }
                     }
                 }
+            };
+            // Who ran it for us may have been cut off. What is asked twice is answered twice.
+            if let Ok(answer) = told {
+                return answer;
             }
         }
     }
 
-    async fn run_some<R>(&self, run: &impl Fn(Args) -> R)
+    /// Runs the next ones. Returns whether there were any.
+    async fn run_some<R>(&self, run: &impl Fn(Args) -> R) -> bool
     where
         R: Future<Output = Result<Vec<Row>, StoreError>>,
     {
         let some = self.take();
         if some.is_empty() {
-            return;
+            return false;
         }
         let (args, answers): (Vec<Args>, Vec<_>) =
             some.into_iter().map(|waiting| (waiting.args, waiting.answer)).unzip();
@@ -75,6 +78,7 @@ impl Gatherer {
             Ok(rows) => answers.into_iter().zip(rows).for_each(|(answer, row)| _ = answer.send(Ok(row))),
             Err(error) => answers.into_iter().for_each(|answer| _ = answer.send(Err(error.clone()))),
         }
+        true
     }
 
     /// The next ones, but of those whom nobody waits for any more.

@@ -15,6 +15,9 @@ use super::effect::{Asked, Told, hash_of, nth};
 use super::ledger::Ledger;
 use super::settings::SIGNER;
 
+/// Arguments of `accept_payments.lua` per payment.
+const PAYMENT_ARGS: usize = 19;
+
 /// An enumeration whose members have a text, and a bit in a set of them.
 macro_rules! watched {
     ($(#[$about:meta])* $name:ident { $($member:ident = $text:literal,)+ }) => {
