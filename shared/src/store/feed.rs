@@ -4,6 +4,7 @@
 //! saw last are gone, and [`FeedWatch::next`] says which entry its answer follows, and whether others between the two are
 //! gone.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -19,21 +20,47 @@ use crate::ids::IdError;
 /// The most entries of one read.
 const COUNT: usize = 64;
 
-/// The id of an entry of the feed: milliseconds and a number within them. Later entries have greater ids.
+/// The id of an event: milliseconds and a number within them, which name an entry of the feed, and how many events of that
+/// entry follow this one. Later events have greater ids; that of the last one of an entry is the entry's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct EventId {
     millis: u64,
     sequence: u64,
+    followed_by: Reverse<u32>,
+}
+
+impl EventId {
+    /// That of the last event of the same entry.
+    fn entry(self) -> Self {
+        Self { followed_by: Reverse(0), ..self }
+    }
+
+    /// From where on `XRANGE` gives all that follows.
+    fn range(self) -> String {
+        match self.followed_by {
+            Reverse(0) => format!("({self}"),
+            _ => self.entry().to_string(),
+        }
+    }
 }
 
 impl FromStr for EventId {
     type Err = IdError;
-    /// `<milliseconds>-<number>`, in decimal digits.
+    /// `<milliseconds>-<number>`, with `.<how many follow>` where some do; in decimal digits.
     fn from_str(text: &str) -> Result<Self, IdError> {
         let number =
             |part: &str| part.bytes().all(|b| b.is_ascii_digit()).then(|| part.parse::<u64>().ok()).flatten();
-        let parts = text.split_once('-').and_then(|(millis, sequence)| number(millis).zip(number(sequence)));
-        parts.map(|(millis, sequence)| Self { millis, sequence }).ok_or_else(|| IdError::Malformed {
+        let (entry, follow) = text.split_once('.').map_or((text, Some(0)), |(entry, follow)| {
+            let follow = number(follow).and_then(|follow| u32::try_from(follow).ok());
+            (entry, follow.filter(|follow| *follow > 0))
+        });
+        let parts = entry.split_once('-').and_then(|(millis, sequence)| number(millis).zip(number(sequence)));
+        let id = parts.zip(follow).map(|((millis, sequence), follow)| Self {
+            millis,
+            sequence,
+            followed_by: Reverse(follow),
+        });
+        id.ok_or_else(|| IdError::Malformed {
             what: "event id",
             value: text.chars().take(80).collect(),
             expected: "the `id` of an event, such as 1767225600000-0",
@@ -43,7 +70,11 @@ impl FromStr for EventId {
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.millis, self.sequence)
+        write!(f, "{}-{}", self.millis, self.sequence)?;
+        match self.followed_by {
+            Reverse(0) => Ok(()),
+            Reverse(follow) => write!(f, ".{follow}"),
+        }
     }
 }
 
@@ -97,6 +128,7 @@ struct Bounds {
 
 /// Whether somebody who saw `after` last cannot be told of everything since.
 fn is_gap(after: EventId, bounds: &Bounds) -> bool {
+    let after = after.entry();
     if after == EventId::default() {
         return bounds.added > bounds.length;
     }
@@ -111,12 +143,12 @@ impl Store {
         let gap = after.is_some_and(|after| is_gap(after, &bounds));
         let end = after.filter(|after| *after <= bounds.last).unwrap_or(bounds.last);
         let last = events.last().map_or(end, |event| event.id);
-        Ok(FeedSlice { gap, last, more: events.len() == COUNT, events })
+        Ok(FeedSlice { gap, last, more: !events.is_empty() && last < bounds.last, events })
     }
 
     /// What the feed says of itself, and a slice of it after `after`; with `None` no entries.
     async fn read_feed(&self, after: Option<EventId>) -> Result<(Bounds, Vec<FeedEvent>), StoreError> {
-        let from = after.map(|id| id.to_string()).unwrap_or_default();
+        let from = after.map(EventId::range).unwrap_or_default();
         let rows: Vec<Vec<String>> =
             self.look(&script::EVENTS_AFTER, Args::new().arg(from).arg(COUNT)).await?;
         let unknown =
@@ -134,11 +166,12 @@ impl Store {
             added: number("added", added)?,
             length: number("length", length)?,
         };
-        let events = entries.iter().map(|row| {
+        let mut events = Vec::with_capacity(entries.len());
+        for row in entries {
             let (id, fields) = row.split_first().ok_or_else(unknown)?;
-            event(&key, id, fields.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())))
-        });
-        let events = events.collect::<Result<_, _>>()?;
+            let fields = fields.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone()));
+            events.extend(of_entry(&key, id, fields)?.into_iter().filter(|event| Some(event.id) > after));
+        }
         Ok((bounds, events))
     }
 
@@ -172,30 +205,41 @@ impl FeedWatch {
         if let Some(newest) = entries.last() {
             self.last.clone_from(&newest.id);
         }
-        let events = entries.iter().map(|entry| {
+        let mut events = Vec::with_capacity(entries.len());
+        for entry in &entries {
             let text = |value: &redis::Value| redis::from_redis_value_ref(value).unwrap_or_default();
-            event(&self.key, &entry.id, entry.map.iter().map(|(name, value)| (name.clone(), text(value))))
-        });
-        let events: Vec<FeedEvent> = events.collect::<Result<_, _>>()?;
+            let fields = entry.map.iter().map(|(name, value)| (name.clone(), text(value)));
+            events.extend(of_entry(&self.key, &entry.id, fields)?);
+        }
         let gap = !events.is_empty() && is_gap(after, &self.store.read_feed(None).await?.0);
         Ok(Heard { after, gap, events })
     }
 }
 
-fn event(
+/// The events of an entry: one for each of the jobs that moved alike, or one.
+fn of_entry(
     key: &str,
     id: &str,
     fields: impl Iterator<Item = (String, String)>,
-) -> Result<FeedEvent, StoreError> {
+) -> Result<Vec<FeedEvent>, StoreError> {
     let mut detail: BTreeMap<String, String> = fields.collect();
     let mut take = |name| detail.remove(name).unwrap_or_default();
-    Ok(FeedEvent {
-        id: codec::parse(key, "id", id, "an event id")?,
-        at: codec::parse(key, "at", &take("at"), "unix milliseconds")?,
-        kind: take("type"),
-        event: take("event"),
-        detail,
-    })
+    let entry: EventId = codec::parse(key, "id", id, "an event id")?;
+    let at = codec::parse(key, "at", &take("at"), "unix milliseconds")?;
+    let (kind, event) = (take("type"), take("event"));
+    let jobs: Vec<String> =
+        detail.get("job").map(|jobs| jobs.split(' ').map(str::to_owned).collect()).unwrap_or_default();
+    if jobs.len() < 2 {
+        return Ok(vec![FeedEvent { id: entry, at, kind, event, detail }]);
+    }
+    let follow = (0..jobs.len()).rev().map(|follow| u32::try_from(follow).unwrap_or(u32::MAX));
+    let each = jobs.iter().zip(follow).map(|(job, follow)| {
+        let mut detail = detail.clone();
+        detail.insert("job".to_owned(), job.clone());
+        let id = EventId { followed_by: Reverse(follow), ..entry };
+        FeedEvent { id, at, kind: kind.clone(), event: event.clone(), detail }
+    });
+    Ok(each.collect())
 }
 
 #[cfg(test)]
@@ -210,7 +254,24 @@ mod tests {
     fn an_event_id_is_read_as_it_is_written_and_ordered_by_number() {
         assert_eq!(id("1767225600000-12").to_string(), "1767225600000-12");
         assert!(id("9-0") < id("10-0") && id("10-9") < id("10-10"));
-        for text in ["", "-", "1", "1-", "-1", "1-2-3", "+1-2", "1-x", "99999999999999999999-0"] {
+        assert_eq!(id("17-3.2").to_string(), "17-3.2");
+        assert!(id("10-8") < id("10-9.2") && id("10-9.2") < id("10-9.1") && id("10-9.1") < id("10-9"));
+        for text in [
+            "10-9.0",
+            "10-9.",
+            "10.1",
+            "10-9.1.1",
+            "10-9.4294967296",
+            "",
+            "-",
+            "1",
+            "1-",
+            "-1",
+            "1-2-3",
+            "+1-2",
+            "1-x",
+            "99999999999999999999-0",
+        ] {
             assert!(text.parse::<EventId>().is_err(), "{text}");
         }
     }
@@ -218,9 +279,16 @@ mod tests {
     #[test]
     fn a_gap_is_told_exactly_where_entries_are_gone() {
         let stream = Bounds { first: Some(id("20-0")), last: id("30-5"), added: 100, length: 10 };
-        for (after, gap) in
-            [("19-9", true), ("20-0", false), ("25-3", false), ("30-5", false), ("30-6", true), ("0-0", true)]
-        {
+        for (after, gap) in [
+            ("19-9", true),
+            ("20-0.3", false),
+            ("30-5.1", false),
+            ("20-0", false),
+            ("25-3", false),
+            ("30-5", false),
+            ("30-6", true),
+            ("0-0", true),
+        ] {
             assert_eq!(is_gap(id(after), &stream), gap, "{after}");
         }
         let untrimmed = Bounds { added: 10, ..stream };

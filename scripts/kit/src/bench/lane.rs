@@ -16,15 +16,21 @@ use crate::world::World;
 /// Longer than any measurement.
 const LEASE: Duration = Duration::from_secs(3_600);
 
-/// A lane that takes payments of [`load::CHILDREN`] children, all registered.
+/// Children of one referrer.
+const SIBLINGS: usize = 10;
+/// Registrations at once.
+const SLICE: usize = 250;
+
+/// A lane that takes payments of so many children, all registered.
 pub(super) struct BareLane {
     pub(super) store: Store,
     pub(super) fence: Fence,
-    pub(super) rules: CommissionRules,
+    rules: CommissionRules,
+    children: usize,
 }
 
 impl BareLane {
-    pub(super) async fn set_up(world: &World, durability: &str) -> Result<Self> {
+    pub(super) async fn set_up(world: &World, durability: &str, children: usize) -> Result<Self> {
         let store = connect(world, durability).await?;
         store.migrate().await?;
         let Acquisition::Taken { fence, .. } = store.acquire_lease("bench", LEASE).await? else {
@@ -32,13 +38,20 @@ impl BareLane {
         };
         let state = store.sync_state().await?;
         ensure!(store.set_synced(&fence, &state.run_id, BlockNumber::new(1)).await?, "not synced");
-        let pairs = (0..load::CHILDREN).map(|n| {
-            let (child, referrer) = (load::child(n).parse()?, load::referrer(n).parse()?);
+        let pairs = (0..children).map(|n| {
+            let (child, referrer) = (load::child(n).parse()?, load::referrer(n / SIBLINGS).parse()?);
             Ok((child, referrer, BlockNumber::new(1)))
         });
         let pairs = pairs.collect::<Result<Vec<(Wallet, Wallet, BlockNumber)>>>()?;
-        ensure!(store.registered(&fence, &pairs).await?, "not registered");
-        Ok(Self { store, fence, rules: rules()? })
+        for some in pairs.chunks(SLICE) {
+            ensure!(store.registered(&fence, some).await?, "not registered");
+        }
+        Ok(Self { store, fence, rules: rules()?, children })
+    }
+
+    /// Accepts `count` payments, `callers` of them at once.
+    pub(super) async fn accept(&self, prefix: &str, count: usize, callers: usize) -> Result<()> {
+        accept_of(self.children, &self.store, self.rules, prefix, count, callers).await
     }
 }
 
@@ -55,8 +68,19 @@ pub(super) fn rules() -> Result<CommissionRules> {
     Ok(CommissionRules { commission, hybrid_sge: "2500".parse()?, sge_per_usdc: "12.5".parse()? })
 }
 
-/// Accepts `count` payments, `callers` of them at once.
+/// Accepts `count` payments of those that [`load::register`] registers, `callers` of them at once.
 pub(super) async fn accept(
+    store: &Store,
+    rules: CommissionRules,
+    prefix: &str,
+    count: usize,
+    callers: usize,
+) -> Result<()> {
+    accept_of(load::CHILDREN, store, rules, prefix, count, callers).await
+}
+
+async fn accept_of(
+    children: usize,
     store: &Store,
     rules: CommissionRules,
     prefix: &str,
@@ -73,20 +97,20 @@ pub(super) async fn accept(
                 if n >= count {
                     return anyhow::Ok(());
                 }
-                store.accept_payment(&payment(&prefix, n)?, &rules, 0).await.context("accept")?;
+                store.accept_payment(&payment(&prefix, n, children)?, &rules, 0).await.context("accept")?;
             }
         });
     }
     calls.join_all().await.into_iter().collect()
 }
 
-fn payment(prefix: &str, n: usize) -> Result<Payment> {
+fn payment(prefix: &str, n: usize, children: usize) -> Result<Payment> {
     let external_id: ExternalId = format!("{prefix}_{n}").parse()?;
     Ok(Payment {
         source: "payments".parse()?,
         event_id: external_id.clone(),
         external_id,
-        wallet: load::child(n % load::CHILDREN).parse()?,
+        wallet: load::child(n % children).parse()?,
         amount: Usdc::parse_payment("10.00")?,
         currency: "USD".into(),
     })

@@ -8,12 +8,14 @@ use shared::store::{FinishedJob, SettledJob};
 
 use super::Size;
 use super::figures::{Figure, Report};
-use super::lane::{self, BareLane};
+use super::lane::BareLane;
 use super::load;
 use crate::world::{Mining, World, paths};
 
 const WAITING: usize = 1_000_000;
 const FINISHED: usize = 20_000;
+/// Waiting payments of one child.
+const PER_CHILD: usize = 4;
 const CALLERS: usize = 100;
 const PAYMENTS: usize = 6_000;
 const APART: Duration = Duration::from_millis(5);
@@ -42,11 +44,11 @@ async fn in_redis(size: Size) -> Result<(f64, f64, f64)> {
     let world = World::builder().relayers(0).without_api().start().await?;
     world.redis.cli(&["CONFIG", "SET", "appendonly", "no"]).await?;
     shipped_encodings(&world).await?;
-    let lane = BareLane::set_up(&world, "none").await?;
     let (waiting, finished) = (size.of(WAITING), size.of(FINISHED));
+    let lane = BareLane::set_up(&world, "none", waiting / PER_CHILD).await?;
 
     let empty = used(&world).await?;
-    lane::accept(&lane.store, lane.rules, "finished", finished, CALLERS).await?;
+    lane.accept("finished", finished, CALLERS).await?;
     let (mut claims, mut done) = (lane.store.claims("bench").await?, 0);
     let block = BlockNumber::new(1);
     while done < finished {
@@ -62,7 +64,7 @@ async fn in_redis(size: Size) -> Result<(f64, f64, f64)> {
         done += batch.len();
     }
     let after = used(&world).await?;
-    lane::accept(&lane.store, lane.rules, "waiting", waiting, CALLERS).await?;
+    lane.accept("waiting", waiting, CALLERS).await?;
     let full = used(&world).await?;
     Ok(((full - after) / waiting as f64, full / 1e9, (after - empty) / finished as f64))
 }

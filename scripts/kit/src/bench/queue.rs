@@ -12,12 +12,14 @@ use shared::store::{FinishedJob, SettledJob};
 
 use super::Size;
 use super::figures::{Figure, Report};
-use super::lane::{self, BareLane};
+use super::lane::BareLane;
 use crate::world::{World, paths};
 
 const JOBS: usize = 20_000;
 const CONCURRENCY: usize = 50;
 const ROUNDS: usize = 5;
+/// Payments of one child in a round.
+const PER_CHILD: usize = 4;
 const WORKERS: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -28,7 +30,7 @@ pub(super) async fn measure(size: Size) -> Result<Report> {
     for (name, appendonly, durability) in [("no AOF", "no", "none"), ("AOF always", "yes", "always")] {
         let world = World::builder().relayers(0).without_api().start().await?;
         world.redis.cli(&["CONFIG", "SET", "appendonly", appendonly]).await?;
-        let lane = BareLane::set_up(&world, durability).await?;
+        let lane = BareLane::set_up(&world, durability, jobs / PER_CHILD).await?;
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for round in 0..=ROUNDS {
             let rate = through(&lane, &format!("round_{round}"), jobs).await?;
@@ -56,7 +58,7 @@ pub(super) async fn measure(size: Size) -> Result<Report> {
 /// Adds `jobs` while workers take them through every stage to `done`; gives how many a second.
 async fn through(lane: &BareLane, prefix: &str, jobs: usize) -> Result<f64> {
     let began = Instant::now();
-    let add = lane::accept(&lane.store, lane.rules, prefix, jobs, CONCURRENCY);
+    let add = lane.accept(prefix, jobs, CONCURRENCY);
     let (done, all_done) = (AtomicUsize::new(0), OnceLock::new());
     let workers = (0..WORKERS).map(|worker| {
         let (name, done, all_done) = (format!("{prefix}-{worker}"), &done, &all_done);

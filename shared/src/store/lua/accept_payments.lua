@@ -22,27 +22,27 @@ local function mode_of(referrer)
   return modes[referrer]
 end
 
+local function again(code, event, event_id, payment)
+  count('intake:' .. event)
+  note_delivery(payment.job, event, event_id)
+  return { code, payment.decision or '', payment.job or '' }
+end
+
 local function accept(source, event_id, payment_id, external_id, fingerprint, child, amount, usdc, sge, hybrid_usdc,
     hybrid_sge, id, payload, hold, refunded, owed_usdc, owed_sge, owed_hybrid_usdc, owed_hybrid_sge)
   local event_key = key('event:') .. source .. ':' .. event_id
   local payment_key = key('payment:') .. payment_id
   local payment = record(payment_key)
 
-  local function again(code, event)
-    count('intake:' .. event)
-    note_delivery(payment.job, event, event_id)
-    return { code, payment.decision or '', payment.job or '' }
-  end
-
   local seen = redis.call('GET', event_key)
-  if seen and seen ~= fingerprint then return again(2, 'conflict') end
+  if seen and seen ~= fingerprint then return again(2, 'conflict', event_id, payment) end
   if payment.fingerprint then
-    if payment.fingerprint ~= fingerprint then return again(2, 'conflict') end
+    if payment.fingerprint ~= fingerprint then return again(2, 'conflict', event_id, payment) end
     redis.call('SET', event_key, fingerprint)
-    return again(1, 'duplicate')
+    return again(1, 'duplicate', event_id, payment)
   end
   -- A refund that came first named another wallet: as much a conflict as when it comes second.
-  if payment.refunded and payment.wallet ~= child then return again(2, 'conflict') end
+  if payment.refunded and payment.wallet ~= child then return again(2, 'conflict', event_id, payment) end
   if (payment.refunded or '0') ~= refunded then return { 5, payment.refunded or '0', '' } end
   redis.call('SET', event_key, fingerprint)
 
@@ -64,22 +64,22 @@ local function accept(source, event_id, payment_id, external_id, fingerprint, ch
     decision = 'refunded'
   end
 
-  local decided = { 'source', source, 'external_id', external_id, 'fingerprint', fingerprint, 'wallet', child, 'amount',
-    amount, 'decision', decision, 'created_at', payment.created_at or NOW }
-  if decision == 'due' then
-    for _, more in ipairs({ 'job', id, 'usdc', usdc, 'sge', sge, 'referrer', referral.referrer }) do
-      decided[#decided + 1] = more
-    end
+  local function decide(...)
+    redis.call('HSET', payment_key, 'source', source, 'external_id', external_id, 'fingerprint', fingerprint,
+      'wallet', child, 'amount', amount, 'decision', decision, 'created_at', payment.created_at or NOW, ...)
   end
-  redis.call('HSET', payment_key, unpack(decided))
+  if decision == 'due' then
+    decide('job', id, 'usdc', usdc, 'sge', sge, 'referrer', referral.referrer)
+  else
+    decide()
+  end
   place(key('payments:') .. child, payment_id)
   count('intake:' .. decision)
   if payment.refunded and (decision == 'paid_on_chain' or decision == 'due') then owe(payment_id, owed_usdc, owed_sge) end
   if decision ~= 'due' then return { 0, decision, '' } end
 
-  payload = string.gsub(payload, '}$', function()
-    return ',"referrer":"' .. referral.referrer .. '","usdc":"' .. usdc .. '","sge":"' .. sge .. '"}'
-  end)
+  payload = string.sub(payload, 1, -2) .. ',"referrer":"' .. referral.referrer .. '","usdc":"' .. usdc .. '","sge":"'
+    .. sge .. '"}'
   start_payout(id, payment_id, payload, child, referral, tonumber(hold), { by = 'webhook', delivery = event_id })
   return { 0, decision, id }
 end

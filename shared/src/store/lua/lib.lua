@@ -58,18 +58,38 @@ local places = {}
 local spent = {}
 local stood_in = {}
 local stands_in = {}
+local displaced = {}
+local told = {}
 local function count(name, by) counted[name] = (counted[name] or 0) + (by or 1) end
--- Puts `member` into the sorted set `k`, by the time of now.
-local function place(k, member)
+-- Puts `member` into the sorted set `k`, by the time of now where there is no `score`.
+local function place(k, member, score)
   local all = places[k] or {}
   places[k] = all
-  all[#all + 1] = NOW
+  all[#all + 1] = score or NOW
+  all[#all + 1] = member
+end
+-- Takes `member` out of the sorted set `k`.
+local function displace(k, member)
+  local all = displaced[k] or {}
+  displaced[k] = all
   all[#all + 1] = member
 end
 -- Puts a job into the index of its state, and out of that of the state before.
 local function stands(id, was, state)
   if not stands_in[id] then stood_in[id] = was end
   stands_in[id] = state
+end
+-- Lets those who watch know that a job moved. Jobs that moved alike share an entry of the feed.
+local function tell(id, kind, event, stage)
+  local like = event .. ' ' .. stage .. ' ' .. kind
+  local moved = told[like]
+  if not moved then
+    moved = { 'type', 'job', 'kind', kind, 'event', event, 'stage', stage, 'job', id }
+    told[like] = moved
+    told[#told + 1] = moved
+  else
+    moved[#moved] = moved[#moved] .. ' ' .. id
+  end
 end
 -- An entry of `jobs` that is done with.
 local function spend(entry) spent[#spent + 1] = entry end
@@ -80,18 +100,17 @@ local function conclude()
     local reply = redis.pcall(...)
     if type(reply) == 'table' and reply.err then wrong = wrong or reply end
   end
-  local gone = {}
   for id, state in pairs(stands_in) do
     local was = stood_in[id]
-    if was and was ~= state then
-      gone[was] = gone[was] or {}
-      table.insert(gone[was], id)
-    end
+    if was and was ~= state then displace(key('by:') .. was, id) end
     place(key('by:') .. state, id)
   end
-  for state, ids in pairs(gone) do write('ZREM', key('by:') .. state, unpack(ids)) end
+  for k, all in pairs(displaced) do write('ZREM', k, unpack(all)) end
   for k, all in pairs(places) do write('ZADD', k, unpack(all)) end
   for name, by in pairs(counted) do write('HINCRBY', key('stats'), name, by) end
+  for _, moved in ipairs(told) do
+    write('XADD', key('events'), 'MAXLEN', '~', FEED_MAX, '*', 'at', NOW, unpack(moved))
+  end
   if spent[1] then
     write('XACK', key('jobs'), 'relayers', unpack(spent))
     write('XDEL', key('jobs'), unpack(spent))
@@ -165,7 +184,7 @@ local function detach(id, job)
   elseif stage == 'gated' then
     redis.call('ZREM', key('parked:') .. job.gate, id)
   elseif stage == 'confirming' then
-    redis.call('ZREM', key('settling'), id)
+    displace(key('settling'), id)
   end
   local gone = {}
   for _, field in ipairs(OF_A_STAGE) do
@@ -187,7 +206,7 @@ local function move(id, job, stage, event, line, ...)
   local more = { ... }
   for i = 1, #more, 2 do job[more[i]] = more[i + 1] end
   stands(id, was, state)
-  feed('type', 'job', 'job', id, 'kind', job.kind, 'event', event, 'stage', stage)
+  tell(id, job.kind, event, stage)
   count('event:' .. event)
 end
 
@@ -408,7 +427,7 @@ local function settle(id, job, line, block)
   if job.stage == 'waiting' or job.stage == 'failed' then unwait(cjson.decode(job.payload).child, id) end
   line.block = block
   move(id, job, 'confirming', 'settle', line, 'block', block)
-  redis.call('ZADD', key('settling'), block, id)
+  place(key('settling'), id, block)
 end
 
 -- What stands in the way of an event on this job, as the numbers that `Refusal` in script.rs mirrors; 0 = nothing.
