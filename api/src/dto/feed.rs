@@ -10,7 +10,7 @@ use crate::feed::Delivery;
 #[derive(Debug, Object)]
 #[oai(skip_serializing_if_is_none)]
 pub(crate) struct FeedMessage {
-    /// Its id, for `Last-Event-ID`; absent in a gap.
+    /// Its id, for `Last-Event-ID`: `<milliseconds>-<number>`, and `.<n>` where n more follow that happened at once; absent in a gap.
     pub(crate) id: Option<String>,
     /// What it is about: `job`, `tx`, `gate`, `lease` or `relayer`; `gap` where events are gone.
     #[oai(rename = "type")]
