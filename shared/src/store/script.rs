@@ -226,9 +226,10 @@ mod tests {
         assert!(code.ends_with("return clock()"), "{code}");
         assert!(code.contains("local function clock()") && !code.contains("local NOW"), "{code}");
         let code = linked("-- no move(id) here\nenqueue(id, job, 'queued', 'accept')");
-        for needed in ["enqueue", "move", "detach", "feed", "log", "clock", "key"] {
+        for needed in ["enqueue", "move", "detach", "with_line", "conclude", "clock", "key"] {
             assert!(code.contains(&format!("local function {needed}(")), "{needed} is missing: {code}");
         }
+        assert!(code.ends_with(CONCLUDED) && code.contains("local function body()"), "{code}");
         assert!(code.contains("local LANE") && !code.contains("local function close_gate("), "{code}");
         // One name each: of a second one nothing would be known.
         let named = LIB.lines().filter_map(|line| line.strip_prefix("local "));

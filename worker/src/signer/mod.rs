@@ -9,6 +9,7 @@
 //! What is kept in memory is a mirror of the journal and is rebuilt from it at each takeover.
 
 pub mod calls;
+mod close;
 pub mod confirm;
 pub mod fees;
 mod fork;
