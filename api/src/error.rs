@@ -224,7 +224,10 @@ impl From<StoreError> for Problem {
                 Code::NotDurable,
                 "the write is not yet as durable as the policy asks: send the same request again, it is recognised",
             ),
-            StoreError::Corrupt { .. } | StoreError::UnknownReply { .. } | StoreError::NewerSchema { .. } => {
+            StoreError::Corrupt { .. }
+            | StoreError::Unreadable { .. }
+            | StoreError::UnknownReply { .. }
+            | StoreError::NewerSchema { .. } => {
                 return Self::internal(error);
             }
         };

@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const AFTER_ERROR: Duration = Duration::from_millis(500);
 /// How often a watcher asks Redis again before it ends; its client then comes back with the last id.
 const TRIES: u32 = 5;
-/// Messages, of at most 64 events each, that a watcher may fall behind before it reads for itself.
+/// Messages, of at most 64 entries of sixteen jobs each, that a watcher may fall behind before it reads for itself.
 const BEHIND: usize = 64;
 /// Events on their way to one client.
 const QUEUED: usize = 64;

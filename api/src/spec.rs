@@ -38,7 +38,7 @@ const JOB_CURSOR: &str = r"^[0-5]\.[0-9]{1,15}\.[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-t
 const HASH: &str = "^0x[0-9a-fA-F]{64}$";
 const TX: &str = "^0x([0-9a-fA-F]{64}|[0-9a-fA-F]{40}:[0-9]{1,20})$";
 const TX_CURSOR: &str = r"^0x[0-9a-fA-F]{40}:[0-9]{1,20}(\.0x[0-9a-fA-F]{40}:[0-9]{1,20}){0,63}$";
-const EVENT: &str = "^[0-9]{1,20}-[0-9]{1,20}$";
+const EVENT: &str = r"^[0-9]{1,20}-[0-9]{1,20}(\.[1-9][0-9]{0,9})?$";
 const PAYMENT: &str = "^(0x[0-9a-fA-F]{64}|[a-z0-9-]{1,32}:.{1,256})$";
 
 /// Forms that our own parsers check, so that their refusals carry our codes: schema or path, field, form. `parameter` is

@@ -112,7 +112,17 @@ async fn reconcile(config: &Config, store: &Store, chain: &dyn Chain) -> Result<
             return Ok(report);
         }
         offset += ids.len();
-        let jobs: Vec<Brief> = store.briefs(&ids).await?.into_iter().flatten().collect();
+        let mut jobs: Vec<Brief> = Vec::with_capacity(ids.len());
+        for (job, brief) in ids.iter().zip(store.each_brief(&ids).await?) {
+            match brief {
+                Ok(brief) => jobs.extend(brief),
+                Err(error) if error.is_of_one_record() => report.findings.push(Finding {
+                    code: "unreadable_job",
+                    detail: format!("job {job} is done by its index, and its record cannot be read: {error}"),
+                }),
+                Err(error) => return Err(error.into()),
+            }
+        }
         for job in not_done(chain, &jobs, deep).await? {
             report.findings.push(Finding {
                 code: "done_but_unpaid",

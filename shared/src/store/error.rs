@@ -15,6 +15,8 @@ pub enum StoreError {
         "`{key}` holds `{value}` in `{field}`, which is not {expected}; a newer version may have written it"
     )]
     Corrupt { key: String, field: &'static str, value: String, expected: &'static str },
+    #[error("{operation}: what is known of it cannot be read ({detail}); look at its records")]
+    Unreadable { operation: &'static str, detail: String },
     #[error("script `{script}` returned {value}, which this version does not know")]
     UnknownReply { script: &'static str, value: String },
     #[error("the schema in Redis has version {stored}, this program knows {known}: deploy a newer version")]

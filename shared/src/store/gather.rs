@@ -1,5 +1,5 @@
-//! One run of a script for what many callers bring at the same time. Who comes while it runs waits for the next run, which takes
-//! all that wait: alone nobody waits, and in a crowd the server runs one script where it would run fifty.
+//! One run of a script for what many callers bring at the same time. Who comes while two runs are under way waits for the next,
+//! which takes all that wait: alone nobody waits, and in a crowd the server runs one script where it would run fifty.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};

@@ -148,8 +148,9 @@ impl Store {
                 2 => Intake::Open(Accepted::Conflict { job }),
                 3 => Intake::NotSynced,
                 4 => Intake::Paused,
+                6 => return Err(StoreError::Unreadable { operation: "accept a payment", detail: decision }),
                 other => {
-                    let value = format!("{other} ({decision})");
+                    let value = other.to_string();
                     return Err(StoreError::UnknownReply { script: "accept_payments", value });
                 }
             });

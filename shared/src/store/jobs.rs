@@ -250,13 +250,14 @@ impl Store {
     /// What the leader needs of these jobs, in order; `None` where a job is gone, or cannot be read, which is logged.
     pub async fn briefs(&self, ids: &[JobId]) -> Result<Vec<Option<Brief>>, StoreError> {
         let each = self.each_brief(ids).await?.into_iter().zip(ids);
-        let readable = each.map(|(brief, job)| {
-            brief.unwrap_or_else(|error| {
+        let readable = each.map(|(brief, job)| match brief {
+            Err(error) if error.is_of_one_record() => {
                 tracing::error!(job.id = %job, %error, "a job cannot be read and is left out");
-                None
-            })
+                Ok(None)
+            }
+            brief => brief,
         });
-        Ok(readable.collect())
+        readable.collect()
     }
 
     /// As `briefs`, with the error of each that cannot be read.

@@ -501,3 +501,30 @@ async fn before_the_sync_and_during_a_pause_nothing_is_accepted_and_nothing_is_w
     world.sync().await;
     assert_eq!(outcome(&world, &known, 1, "100").await, RefundOutcome::Cancelled);
 }
+
+#[tokio::test]
+async fn a_payment_whose_job_cannot_be_made_keeps_no_other_out_and_is_accepted_once_it_can() {
+    let (_redis, world) = support::start().await;
+    let (child, registration) = world.registering().await;
+    let waiting = world.key(&format!("waiting:{}", child.key()));
+    let _: String = world.raw(redis::cmd("SET").arg(&waiting).arg("no set")).await;
+    let broken = payment("broken", child, "10.00");
+    let others: Vec<Payment> = {
+        let paid_by = world.referred().await;
+        (0..20).map(|n| payment(&format!("other_{n}"), paid_by, "10.00")).collect()
+    };
+    let rules = rules();
+    let accept = |payment| world.store.accept_payment(payment, &rules, 0);
+    for _ in 0..2 {
+        let (refused, accepted) =
+            tokio::join!(accept(&broken), futures::future::join_all(others.iter().map(accept)));
+        let error = refused.expect_err("its job cannot be made").to_string();
+        assert!(error.contains("cannot be read") && error.contains("WRONGTYPE"), "{error}");
+        assert!(accepted.iter().all(Result::is_ok), "{accepted:?}");
+    }
+    let _: i64 = world.raw(redis::cmd("DEL").arg(&waiting)).await;
+    let job = support::due(&world.accept(&broken).await);
+    assert_eq!(world.stage(job).await, Stage::Waiting);
+    assert_eq!(support::due(&world.accept(&broken).await), job);
+    drop(registration);
+}

@@ -1,13 +1,17 @@
 //! Consumed nonces that are explained: the verdicts on their jobs are stored, then they are closed.
 
 use shared::ids::Nonce;
-use shared::store::Brief;
+use shared::store::{Brief, StoreError};
 
 use super::confirm::Outcome;
 use super::leader::Leader;
 use super::round_error::RoundError;
 use super::watch::unfenced;
 use crate::gates;
+
+fn cannot_close(nonce: Nonce, error: &StoreError) {
+    tracing::error!(nonce = nonce.get(), %error, "this nonce cannot be closed; look at its jobs");
+}
 
 impl Leader {
     /// Stores the verdicts on the jobs of consumed nonces, then closes these. Where a script fails at them together, each is
@@ -23,7 +27,7 @@ impl Leader {
         for (nonce, jobs, outcome) in explained {
             match self.close_together(&[(nonce, jobs, outcome)]).await {
                 Err(RoundError::Store(error)) if error.is_of_the_script() => {
-                    tracing::error!(nonce = nonce.get(), %error, "this nonce cannot be closed; look at its jobs");
+                    cannot_close(nonce, &error);
                 }
                 closed => closed?,
             }
@@ -63,13 +67,15 @@ impl Leader {
         let closes = explained.iter().map(|(nonce, _, outcome)| {
             store.close_nonce(fence, signer, *nonce, outcome.consumed_by, outcome.hash)
         });
-        let closed = futures::future::try_join_all(closes).await?;
+        let closed = futures::future::join_all(closes).await;
         crash_point!("after_close_nonce");
         for ((nonce, _, outcome), closed) in explained.iter().zip(closed) {
-            if !closed {
-                return Err(RoundError::Outdated(format!("nonce {nonce} could not be closed")));
+            match closed {
+                Ok(true) => self.closed(*nonce, outcome),
+                Ok(false) => return Err(RoundError::Outdated(format!("nonce {nonce} could not be closed"))),
+                Err(error) if error.is_of_the_script() => cannot_close(*nonce, &error),
+                Err(error) => return Err(error.into()),
             }
-            self.closed(*nonce, outcome);
         }
         Ok(())
     }

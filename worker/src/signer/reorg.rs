@@ -2,7 +2,7 @@
 //! transactions settle it; nothing new is signed until somebody has looked.
 
 use shared::ids::{BlockNumber, Hash32, JobId, Nonce};
-use shared::store::{Brief, Deed, SLICE, UNDOABLE};
+use shared::store::{Brief, Deed, SLICE, StoreError, UNDOABLE};
 
 use super::leader::Leader;
 use super::round_error::RoundError;
@@ -178,6 +178,15 @@ impl Leader {
         Ok(opened)
     }
 
+    /// Lets people know of a job of which nobody can say whether it is still done.
+    async fn cannot_undo(&self, job: JobId, error: &StoreError) -> Result<(), RoundError> {
+        tracing::error!(job.id = %job, %error, "it may have been done in a block that is no more, and cannot be read");
+        let reason =
+            format!("job {job} is done by its index, and its record cannot be read: see whether it still is");
+        self.ctx.store.close_gate(gates::RECONCILE, &reason, &self.ctx.worker).await?;
+        Ok(())
+    }
+
     /// Takes back every job that is done by its record, in a block from `from` on or in none, and not by the chain at `deep`.
     /// Returns how many, and whether that is all: endpoints may contradict each other about some. Looks at all that are done:
     /// one that was settled today may have been paid long ago, and one paid just now may have been settled before it.
@@ -190,7 +199,14 @@ impl Leader {
             if done.is_empty() {
                 return Ok((undone, is_sure));
             }
-            let jobs: Vec<Brief> = self.ctx.store.briefs(&ids).await?.into_iter().flatten().collect();
+            let mut jobs: Vec<Brief> = Vec::with_capacity(ids.len());
+            for (id, brief) in ids.iter().zip(self.ctx.store.each_brief(&ids).await?) {
+                match brief {
+                    Ok(brief) => jobs.extend(brief),
+                    Err(error) if error.is_of_one_record() => self.cannot_undo(*id, &error).await?,
+                    Err(error) => return Err(error.into()),
+                }
+            }
             let settled = self.settled(&jobs, deep).await?;
             is_sure &= !settled.contains(&Settled::Undecided);
             let gone = jobs.iter().zip(&settled).filter(|(_, settled)| **settled == Settled::Not);

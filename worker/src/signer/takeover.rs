@@ -32,7 +32,7 @@ impl Leader {
         };
         let counts = self.ctx.chain.takeover_nonces(signer).await?;
         let lowest = counts.iter().map(|count| count.latest).min().unwrap_or(Nonce::new(0));
-        let closed_below = self.closed_below(expected, lowest).await?;
+        let closed_below = self.closed_below(expected, lowest, &unreadable).await?;
         let open = self.open.keys().copied().chain(unreadable.iter().copied()).collect();
         let found = Found { next: expected, open, counts, deep, pinned, closed_below };
         let plan = match recover::plan(&found, self.ctx.config.max_open_nonces as u64) {
@@ -100,10 +100,16 @@ impl Leader {
     }
 
     /// Below which nonce the journal itself says that all are consumed: an endpoint that says less is behind.
-    async fn closed_below(&self, next: Option<Nonce>, latest: Nonce) -> Result<Nonce, RoundError> {
+    async fn closed_below(
+        &self,
+        next: Option<Nonce>,
+        latest: Nonce,
+        unreadable: &[Nonce],
+    ) -> Result<Nonce, RoundError> {
         let next = next.map_or(0, Nonce::get);
         let candidates = (latest.get()..next).rev().take(LOOK_BACK).map(Nonce::new);
-        for nonce in candidates.filter(|nonce| !self.open.contains_key(nonce)) {
+        for nonce in candidates.filter(|nonce| !self.open.contains_key(nonce) && !unreadable.contains(nonce))
+        {
             match self.ctx.store.tx(self.ctx.signer(), nonce).await {
                 // Journaled and not open: closed.
                 Ok(Some(_)) => return Ok(nonce.next()),

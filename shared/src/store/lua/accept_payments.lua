@@ -38,13 +38,14 @@ local function accept(source, event_id, payment_id, external_id, fingerprint, ch
   if seen and seen ~= fingerprint then return again(2, 'conflict', event_id, payment) end
   if payment.fingerprint then
     if payment.fingerprint ~= fingerprint then return again(2, 'conflict', event_id, payment) end
+    -- Asked once more, because whoever ran it with others was cut off.
+    if payment.job == id then return { 0, payment.decision, id } end
     redis.call('SET', event_key, fingerprint)
     return again(1, 'duplicate', event_id, payment)
   end
   -- A refund that came first named another wallet: as much a conflict as when it comes second.
   if payment.refunded and payment.wallet ~= child then return again(2, 'conflict', event_id, payment) end
   if (payment.refunded or '0') ~= refunded then return { 5, payment.refunded or '0', '' } end
-  redis.call('SET', event_key, fingerprint)
 
   local referral, decision = referral_of(child), 'due'
   if not referral.status then
@@ -64,23 +65,28 @@ local function accept(source, event_id, payment_id, external_id, fingerprint, ch
     decision = 'refunded'
   end
 
+  -- The payment's record comes last: one whose job cannot be made is not accepted, and comes again.
   local function decide(...)
     redis.call('HSET', payment_key, 'source', source, 'external_id', external_id, 'fingerprint', fingerprint,
       'wallet', child, 'amount', amount, 'decision', decision, 'created_at', payment.created_at or NOW, ...)
+    redis.call('SET', event_key, fingerprint)
+    place(key('payments:') .. child, payment_id)
+    count('intake:' .. decision)
   end
-  if decision == 'due' then
-    decide('job', id, 'usdc', usdc, 'sge', sge, 'referrer', referral.referrer)
-  else
+  if decision ~= 'due' then
+    if payment.refunded and decision == 'paid_on_chain' then owe(payment_id, owed_usdc, owed_sge) end
     decide()
+    return { 0, decision, '' }
   end
-  place(key('payments:') .. child, payment_id)
-  count('intake:' .. decision)
-  if payment.refunded and (decision == 'paid_on_chain' or decision == 'due') then owe(payment_id, owed_usdc, owed_sge) end
-  if decision ~= 'due' then return { 0, decision, '' } end
 
+  if payment.refunded then
+    redis.call('HSET', payment_key, 'referrer', referral.referrer)
+    owe(payment_id, owed_usdc, owed_sge)
+  end
   payload = string.sub(payload, 1, -2) .. ',"referrer":"' .. referral.referrer .. '","usdc":"' .. usdc .. '","sge":"'
     .. sge .. '"}'
   start_payout(id, payment_id, payload, child, referral, tonumber(hold), { by = 'webhook', delivery = event_id })
+  decide('job', id, 'usdc', usdc, 'sge', sge, 'referrer', referral.referrer)
   return { 0, decision, id }
 end
 
@@ -94,9 +100,13 @@ local out = {}
 for i = 1, #ARGV, 19 do
   local answer = closed
   if not answer then
-    -- One that cannot be read keeps no other out.
+    -- One that cannot be read keeps no other out. What Redis refuses as a whole, it refuses to all.
     local could, accepted = pcall(accept, unpack(ARGV, i, i + 18))
-    answer = could and accepted or { 6, in_words(accepted), '' }
+    local why = not could and in_words(accepted)
+    if why and string.match(why, '^%u+') and not string.match(why, '^WRONGTYPE') and not string.match(why, '^ERR') then
+      error(accepted, 0)
+    end
+    answer = could and accepted or { 6, why, '' }
   end
   out[#out + 1] = answer
 end

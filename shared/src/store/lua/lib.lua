@@ -8,6 +8,8 @@ local FEED_MAX = 10000
 -- In bytes.
 local LOG_MAX = 16384
 local REASONS_MAX = 2000
+-- Ids of sixteen jobs.
+local TOLD_MAX = 16 * 27 - 1
 
 local function key(suffix) return LANE .. suffix end
 local function job_key(id) return LANE .. 'job:' .. id end
@@ -83,22 +85,21 @@ end
 local function tell(id, kind, event, stage)
   local like = event .. ' ' .. stage .. ' ' .. kind
   local moved = told[like]
-  if not moved then
+  if moved and #moved[10] < TOLD_MAX then
+    moved[10] = moved[10] .. ' ' .. id
+  else
     moved = { 'type', 'job', 'kind', kind, 'event', event, 'stage', stage, 'job', id }
     told[like] = moved
     told[#told + 1] = moved
-  else
-    moved[#moved] = moved[#moved] .. ' ' .. id
   end
 end
 -- An entry of `jobs` that is done with.
 local function spend(entry) spent[#spent + 1] = entry end
 local function conclude()
-  local wrong
-  -- What cannot be written, because a key holds something else, keeps nothing else from being written.
-  local function write(...)
-    local reply = redis.pcall(...)
-    if type(reply) == 'table' and reply.err then wrong = wrong or reply end
+  -- What cannot be written, because a key holds something else, keeps nothing else from being written: the jobs have moved.
+  local function write(command, k, ...)
+    local reply = redis.pcall(command, k, ...)
+    if type(reply) == 'table' and reply.err then redis.pcall('HINCRBY', key('stats'), 'unwritten:' .. command, 1) end
   end
   for id, state in pairs(stands_in) do
     local was = stood_in[id]
@@ -115,7 +116,6 @@ local function conclude()
     write('XACK', key('jobs'), 'relayers', unpack(spent))
     write('XDEL', key('jobs'), unpack(spent))
   end
-  if wrong then error(wrong, 0) end
 end
 
 local function feed(...)

@@ -47,10 +47,10 @@ local removed, unreadable = 0, 0
 for i = 1, #oldest, 2 do
   local id, ended = oldest[i], tonumber(oldest[i + 1])
   if removed >= surplus and ended > NOW - tonumber(ARGV[3]) then break end
-  local job = record(job_key(id))
-  if state == 'done' and job.stage == state and final < (tonumber(job.block) or 0) + ARGV[6] then break end
+  local could, job = pcall(record, job_key(id))
+  if could and state == 'done' and job.stage == state and final < (tonumber(job.block) or 0) + ARGV[6] then break end
   -- One that is somewhere else by its hash is put there by the sweeper; one that cannot be read keeps no other.
-  if STATE_OF[job.stage] ~= state or pcall(remove, id, job) then
+  if could and (STATE_OF[job.stage] ~= state or pcall(remove, id, job)) then
     redis.call('ZREM', by, id)
     removed = removed + 1
   else

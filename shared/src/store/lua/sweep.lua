@@ -106,9 +106,12 @@ local by = key('by:') .. ARGV[1]
 local ids = redis.call('ZRANGE', by, ARGV[2], ARGV[2] + ARGV[3] - 1)
 local out = { #ids }
 for _, id in ipairs(ids) do
-  local job = record(job_key(id))
-  local stage = job.stage
-  if not stage or STATE_OF[stage] ~= ARGV[1] then
+  local could, job = pcall(record, job_key(id))
+  local stage = could and job.stage
+  if not could then
+    count('unreadable:record')
+    for _, field in ipairs({ id, 'unknown', in_words(job) }) do out[#out + 1] = field end
+  elseif not stage or STATE_OF[stage] ~= ARGV[1] then
     redis.call('ZREM', by, id)
     if stage then redis.call('ZADD', key('by:') .. STATE_OF[stage], job.updated_at, id) end
   elseif rebuild[stage] then

@@ -37,11 +37,11 @@ function take_back.payment(id, job)
     owe_nothing(id)
     return 1
   end
-  redis.call('HSET', k, 'decision', 'due', 'job', job)
   -- It waits only where somebody is on the way to register the wallet; otherwise the check finds out.
   local waits = status == 'registering' or status == 'failed'
   local referral = { status = waits and status or 'registered', referrer = payment.referrer }
   start_payout(job, id, payload, payment.wallet, referral, 0, line())
+  redis.call('HSET', k, 'decision', 'due', 'job', job)
   return 1
 end
 
