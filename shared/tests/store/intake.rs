@@ -505,7 +505,7 @@ async fn before_the_sync_and_during_a_pause_nothing_is_accepted_and_nothing_is_w
 #[tokio::test]
 async fn a_payment_whose_job_cannot_be_made_keeps_no_other_out_and_is_accepted_once_it_can() {
     let (_redis, world) = support::start().await;
-    let (child, registration) = world.registering().await;
+    let (child, _) = world.registering().await;
     let waiting = world.key(&format!("waiting:{}", child.key()));
     let _: String = world.raw(redis::cmd("SET").arg(&waiting).arg("no set")).await;
     let broken = payment("broken", child, "10.00");
@@ -526,5 +526,4 @@ async fn a_payment_whose_job_cannot_be_made_keeps_no_other_out_and_is_accepted_o
     let job = support::due(&world.accept(&broken).await);
     assert_eq!(world.stage(job).await, Stage::Waiting);
     assert_eq!(support::due(&world.accept(&broken).await), job);
-    drop(registration);
 }

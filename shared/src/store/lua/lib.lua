@@ -20,7 +20,14 @@ local function clock()
   return string.format('%.0f', t[1] * 1000 + math.floor(t[2] / 1000))
 end
 
-local NOW = clock()
+-- The same, asked for once, and only where somebody wants to know.
+local moment
+local function now()
+  moment = moment or clock()
+  return moment
+end
+
+local NOW = now()
 
 -- HGETALL as a table.
 local function record(k)
@@ -67,7 +74,7 @@ local function count(name, by) counted[name] = (counted[name] or 0) + (by or 1) 
 local function place(k, member, score)
   local all = places[k] or {}
   places[k] = all
-  all[#all + 1] = score or NOW
+  all[#all + 1] = score or now()
   all[#all + 1] = member
 end
 -- Takes `member` out of the sorted set `k`.
@@ -110,7 +117,7 @@ local function conclude()
   for k, all in pairs(places) do write('ZADD', k, unpack(all)) end
   for name, by in pairs(counted) do write('HINCRBY', key('stats'), name, by) end
   for _, moved in ipairs(told) do
-    write('XADD', key('events'), 'MAXLEN', '~', FEED_MAX, '*', 'at', NOW, unpack(moved))
+    write('XADD', key('events'), 'MAXLEN', '~', FEED_MAX, '*', 'at', now(), unpack(moved))
   end
   if spent[1] then
     write('XACK', key('jobs'), 'relayers', unpack(spent))
