@@ -190,7 +190,7 @@ pub(super) fn briefs(rows: &[Vec<String>]) -> Result<Vec<Brief>, StoreError> {
     Ok(good)
 }
 
-/// Reads what `brief` in `lib.lua` returns.
+/// Reads what `brief` in `lua/lib/moves.lua` returns.
 pub(super) fn brief(fields: &[String]) -> Result<Brief, StoreError> {
     let key = fields.first().map_or("brief", String::as_str);
     let field = |at: usize| fields.get(at).map_or("", String::as_str);

@@ -1,4 +1,4 @@
-//! The scripts: one `.lua` file per transition, loaded with what it needs of `lib.lua` in front, run by hash.
+//! The scripts: one `.lua` file per transition, loaded with what it needs of `lua/lib` in front, run by hash.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -8,7 +8,15 @@ use redis::aio::ConnectionLike;
 
 use super::error::StoreError;
 
-const LIB: &str = include_str!("lua/lib.lua");
+/// What scripts share, in the order in which it is put in front of them.
+const LIB: [&str; 6] = [
+    include_str!("lua/lib/base.lua"),
+    include_str!("lua/lib/conclude.lua"),
+    include_str!("lua/lib/moves.lua"),
+    include_str!("lua/lib/gates.lua"),
+    include_str!("lua/lib/intake.lua"),
+    include_str!("lua/lib/chain.lua"),
+];
 
 pub(super) struct Script {
     pub(super) name: &'static str,
@@ -61,12 +69,17 @@ impl Script {
     }
 }
 
-/// `body` behind those parts of `lib.lua` that it names, and those that these name: every function is made anew at each run,
-/// needed or not. A part is what stands between two blank lines, and names only parts above it.
+/// What stands between two blank lines of the shared files. A part names only parts above it.
+fn lib_parts() -> impl DoubleEndedIterator<Item = &'static str> {
+    LIB.into_iter().flat_map(|file| file.trim_end().split("\n\n").collect::<Vec<_>>())
+}
+
+/// `body` behind those shared parts that it names, and those that these name: every function is made anew at each run, needed
+/// or not.
 fn linked(body: &str) -> String {
     let mut named: HashSet<&str> = words(body).collect();
     let mut parts = vec![body];
-    for part in LIB.split("\n\n").collect::<Vec<_>>().into_iter().rev() {
+    for part in lib_parts().rev() {
         if defined(part).any(|name| named.contains(name)) {
             named.extend(words(part));
             parts.push(part);
@@ -84,7 +97,7 @@ fn linked(body: &str) -> String {
 const CONCLUDED: &str =
     "local fine, out = pcall(body)\nconclude()\nif not fine then error(out, 0) end\nreturn out";
 
-/// The names that a part of `lib.lua` gives to all that follows.
+/// The names that a part gives to all that follows.
 fn defined(part: &str) -> impl Iterator<Item = &str> {
     part.lines().filter_map(|line| {
         let line = line.strip_prefix("local ")?;
@@ -186,7 +199,7 @@ impl Args {
     }
 }
 
-/// Why a script left a job as it was. Mirrors `refusal` in `lib.lua`.
+/// Why a script left a job as it was. Mirrors `refusal` in `lua/lib/moves.lua`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     /// There is no such job.
@@ -232,11 +245,26 @@ mod tests {
         assert!(code.ends_with(CONCLUDED) && code.contains("local function body()"), "{code}");
         assert!(code.contains("local LANE") && !code.contains("local function close_gate("), "{code}");
         // One name each: of a second one nothing would be known.
-        let named = LIB.lines().filter_map(|line| line.strip_prefix("local "));
-        assert!(named.clone().count() > 20);
-        for line in named {
+        let named =
+            || lib_parts().flat_map(|part| part.lines().filter_map(|line| line.strip_prefix("local ")));
+        assert!(named().count() > 20);
+        for line in named() {
             let name = line.strip_prefix("function ").unwrap_or(line);
             assert!(!name.split(['=', '(']).next().unwrap().contains(','), "{line}");
+        }
+    }
+
+    /// Lua takes a name that is not known yet for a global one, which is nil.
+    #[test]
+    fn a_shared_part_names_only_what_stands_above_it() {
+        let mut above = HashSet::new();
+        let all: HashSet<&str> = lib_parts().flat_map(defined).collect();
+        for part in lib_parts() {
+            above.extend(defined(part));
+            // A call, not a word of a field or of a text: `x.fail` and `'fail'` are no calls.
+            for name in all.difference(&above) {
+                assert!(!part.contains(&format!(" {name}(")), "{name} stands below:\n{part}");
+            }
         }
     }
 }

@@ -155,7 +155,7 @@ async fn what_an_affiliate_earned_and_owes_stays_to_the_base_unit() {
 #[tokio::test]
 async fn sums_are_right_whatever_their_lengths() {
     let (_redis, world) = support::start().await;
-    let lib = include_str!("../../src/store/lua/lib.lua");
+    let lib = include_str!("../../src/store/lua/lib/base.lua");
     let add = lib.split("\n\n").find(|part| part.contains("local function add(")).unwrap();
     let script = format!(
         "{add}\nlocal out = {{}}\nfor i = 1, #ARGV, 2 do out[#out + 1] = add(ARGV[i], ARGV[i + 1]) end\nreturn out"

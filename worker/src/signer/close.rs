@@ -1,17 +1,13 @@
 //! Consumed nonces that are explained: the verdicts on their jobs are stored, then they are closed.
 
 use shared::ids::Nonce;
-use shared::store::{Brief, StoreError};
+use shared::store::Brief;
 
 use super::confirm::Outcome;
 use super::leader::Leader;
-use super::round_error::RoundError;
+use super::round_error::{RoundError, broke_off};
 use super::watch::unfenced;
 use crate::gates;
-
-fn cannot_close(nonce: Nonce, error: &StoreError) {
-    tracing::error!(nonce = nonce.get(), %error, "this nonce cannot be closed; look at its jobs");
-}
 
 impl Leader {
     /// Stores the verdicts on the jobs of consumed nonces, then closes these. Where a script fails at them together, each is
@@ -27,7 +23,7 @@ impl Leader {
         for (nonce, jobs, outcome) in explained {
             match self.close_together(&[(nonce, jobs, outcome)]).await {
                 Err(RoundError::Store(error)) if error.is_of_the_script() => {
-                    cannot_close(nonce, &error);
+                    broke_off("close", nonce, &error);
                 }
                 closed => closed?,
             }
@@ -73,7 +69,7 @@ impl Leader {
             match closed {
                 Ok(true) => self.closed(*nonce, outcome),
                 Ok(false) => return Err(RoundError::Outdated(format!("nonce {nonce} could not be closed"))),
-                Err(error) if error.is_of_the_script() => cannot_close(*nonce, &error),
+                Err(error) if error.is_of_the_script() => broke_off("close", *nonce, &error),
                 Err(error) => return Err(error.into()),
             }
         }

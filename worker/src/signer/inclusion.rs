@@ -7,7 +7,7 @@ use shared::tx_state::TxState;
 
 use super::fees;
 use super::leader::Leader;
-use super::round_error::RoundError;
+use super::round_error::{RoundError, broke_off};
 use crate::chain::{ChainEventKind, Gate, Head, NonceRange};
 use crate::gates;
 
@@ -70,7 +70,7 @@ impl Leader {
             let at = match answer {
                 Ok(answer) => Self::fenced(answer)?,
                 Err(error) if error.is_of_the_script() => {
-                    tracing::error!(nonce = nonce.get(), %error, "where this nonce is cannot be noted; look at its jobs");
+                    broke_off("include", *nonce, &error);
                     continue;
                 }
                 Err(error) => return Err(error.into()),

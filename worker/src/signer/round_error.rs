@@ -40,3 +40,8 @@ impl RoundError {
         )
     }
 }
+
+/// A record of this nonce or of one of its jobs broke a script off. The others go on.
+pub(super) fn broke_off(doing: &'static str, nonce: Nonce, error: &StoreError) {
+    tracing::error!(doing, nonce = nonce.get(), %error, "this nonce cannot go on; look at its record and at those of its jobs");
+}

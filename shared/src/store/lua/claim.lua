@@ -2,7 +2,7 @@
 -- An entry that is not the one its job names is acknowledged and deleted.
 -- KEYS: 1 = lane prefix
 -- ARGV: 1 = worker, then pairs of entry id, job id
--- Returns: one array per claimed job, as `brief` in lib.lua gives it
+-- Returns: one array per claimed job, as `brief` in lib/moves.lua gives it
 local out = {}
 for i = 2, #ARGV, 2 do
   local entry, id = ARGV[i], ARGV[i + 1]

@@ -3,7 +3,7 @@
 -- KEYS: 1 = lane prefix
 -- ARGV: 1 = worker, 2 = least idle ms, 3 = cursor, 4 = the most deliveries after a death
 -- Returns: {next cursor, entries found deleted while pending, id of a job dead-lettered as poison or ''}, and a fourth
---          element, as `brief` in lib.lua gives it, when a job was taken over
+--          element, as `brief` in lib/moves.lua gives it, when a job was taken over
 local worker, most = ARGV[1], tonumber(ARGV[4])
 local reply = redis.call('XAUTOCLAIM', key('jobs'), 'relayers', worker, ARGV[2], ARGV[3], 'COUNT', 1)
 local deleted = reply[3] and #reply[3] or 0

@@ -1,0 +1,68 @@
+-- What every script may need. Only what one names of these files is put in front of it when it is loaded: blank lines part
+-- what can be left out, and a part names only those above it, in the order in which `script.rs` gives the files.
+
+-- The lane prefix, such as `ail:{main}:`: the only key that a script is given. Every other is derived below it.
+local LANE = KEYS[1]
+local FEED_MAX = 10000
+-- In bytes.
+local LOG_MAX = 16384
+local REASONS_MAX = 2000
+-- Ids of sixteen jobs.
+local TOLD_MAX = 16 * 27 - 1
+
+local function key(suffix) return LANE .. suffix end
+local function job_key(id) return LANE .. 'job:' .. id end
+
+-- Unix milliseconds of the Redis clock.
+local function clock()
+  local t = redis.call('TIME')
+  return string.format('%.0f', t[1] * 1000 + math.floor(t[2] / 1000))
+end
+
+-- The same, asked for once, and only where somebody wants to know.
+local moment
+local function now()
+  moment = moment or clock()
+  return moment
+end
+
+local NOW = now()
+
+-- HGETALL as a table.
+local function record(k)
+  local flat = redis.call('HGETALL', k)
+  local out = {}
+  for i = 1, #flat, 2 do out[flat[i]] = flat[i + 1] end
+  return out
+end
+
+-- Compares two decimal integers without leading zeros, of any length: -1, 0 or 1.
+local function cmp(a, b)
+  if #a ~= #b then return #a < #b and -1 or 1 end
+  if a == b then return 0 end
+  return a < b and -1 or 1
+end
+
+-- The sum of two decimal integers of any length.
+local function add(a, b)
+  local digits, carry = {}, 0
+  for i = 0, math.max(#a, #b) - 1 do
+    -- Counted from the end: before the first digit there is nothing.
+    local sum = (tonumber(string.sub(a, -i - 1, -i - 1)) or 0) + (tonumber(string.sub(b, -i - 1, -i - 1)) or 0) + carry
+    digits[#digits + 1] = sum % 10
+    carry = math.floor(sum / 10)
+  end
+  if carry > 0 then digits[#digits + 1] = carry end
+  return string.reverse(table.concat(digits))
+end
+
+-- What `pcall` caught, in words: an error of Redis is a table.
+local function in_words(caught) return type(caught) == 'table' and caught.err or tostring(caught) end
+
+local function feed(...)
+  redis.call('XADD', key('events'), 'MAXLEN', '~', FEED_MAX, '*', 'at', NOW, ...)
+end
+
+local function audit(who, what, why, on)
+  redis.call('XADD', key('audit'), '*', 'at', NOW, 'who', who, 'what', what, 'why', why, 'on', on)
+end

@@ -1,0 +1,132 @@
+-- A job goes from stage to stage: timeline, feed, indexes and counters with it.
+
+-- A timeline with one line more: JSON objects, parted by tabs, which JSON has none of. A long one loses its middle, never its
+-- first or newest lines.
+local function with_line(log, line)
+  line.at = NOW
+  local text = cjson.encode(line)
+  if not log then return text end
+  while #log + #text > LOG_MAX do
+    local before = string.find(log, '\t', LOG_MAX / 8, true)
+    local after = string.find(log, '\t', before + 1, true)
+    if not after then break end
+    log = string.sub(log, 1, before) .. string.sub(log, after + 1)
+  end
+  return log .. '\t' .. text
+end
+
+-- Adds a line to the job's timeline.
+local function log(id, job, line)
+  job.log = with_line(job.log, line)
+  redis.call('HSET', job_key(id), 'log', job.log)
+end
+
+local STATE_OF = {
+  queued = 'pending', waiting = 'pending', delayed = 'pending', held = 'pending', gated = 'pending',
+  checking = 'processing', ready = 'processing', submitted = 'processing', confirming = 'processing',
+  retrying = 'retrying', done = 'done', failed = 'failed', cancelled = 'cancelled',
+}
+
+-- Whether `fence` is the value of a lease that exists. Leaders that are none any more are counted.
+local holder
+local function is_fenced_in(fence)
+  if fence == '' then return false end
+  holder = holder or redis.call('GET', key('lease'))
+  if holder == fence then return true end
+  count('fenced_writes')
+  return false
+end
+
+-- What a job has only in some stages.
+local OF_A_STAGE = { 'entry', 'due', 'gate', 'worker', 'nonce', 'signer', 'redelivered' }
+
+-- Removes whatever the job's present stage keeps outside its hash, and what it keeps in it.
+local function detach(id, job)
+  local stage = job.stage
+  if stage == 'queued' or stage == 'retrying' or stage == 'checking' then
+    if job.entry then spend(job.entry) end
+  elseif stage == 'ready' then
+    if job.entry then redis.call('XDEL', key('ready'), job.entry) end
+  elseif stage == 'delayed' or stage == 'held' then
+    redis.call('ZREM', key('delayed'), id)
+  elseif stage == 'gated' then
+    redis.call('ZREM', key('parked:') .. job.gate, id)
+  elseif stage == 'confirming' then
+    displace(key('settling'), id)
+  end
+  local gone = {}
+  for _, field in ipairs(OF_A_STAGE) do
+    if job[field] then gone[#gone + 1] = field; job[field] = nil end
+  end
+  if gone[1] then redis.call('HDEL', job_key(id), unpack(gone)) end
+end
+
+-- Takes the job to `stage` by `event`: indexes, timeline, feed and counters together. `line` may carry more of the
+-- timeline's fields; `...` are further fields of the hash.
+local function move(id, job, stage, event, line, ...)
+  if job.stage and stage ~= job.stage then detach(id, job) end
+  local state, was = STATE_OF[stage], job.state
+  line = line or {}
+  line.event, line.stage = event, stage
+  job.log = with_line(job.log, line)
+  redis.call('HSET', job_key(id), 'state', state, 'stage', stage, 'updated_at', NOW, 'log', job.log, ...)
+  job.state, job.stage = state, stage
+  local more = { ... }
+  for i = 1, #more, 2 do job[more[i]] = more[i + 1] end
+  stands(id, was, state)
+  tell(id, job.kind, event, stage)
+  count('event:' .. event)
+end
+
+-- Puts the job into the `jobs` stream and takes it to `stage` (queued or retrying).
+local function enqueue(id, job, stage, event, line, ...)
+  local entry = redis.call('XADD', key('jobs'), '*', 'job', id, 'epoch', job.epoch or '0')
+  move(id, job, stage, event, line, 'entry', entry, ...)
+end
+
+-- Puts a checked job where the leader finds it.
+local function hand_over(id, job, event, line)
+  local entry = redis.call('XADD', key('ready'), '*', 'job', id, 'epoch', job.epoch)
+  move(id, job, 'ready', event, line, 'entry', entry)
+end
+
+-- The stages in which an entry of `jobs` may bring a job to a worker.
+local CLAIMABLE = { queued = true, retrying = true, checking = true }
+
+-- Gives the job to `worker` under a new epoch. Its entry stays pending in the group until the verdict is stored.
+-- `redelivered`: how often it came back from a worker that died, where it does now.
+local function claim(id, job, worker, redelivered)
+  local before = job.stage
+  job.epoch = string.format('%.0f', job.epoch + 1)
+  -- Not a departure from one stage to the other: nothing outside the hash changes.
+  job.stage = 'checking'
+  local line = { by = worker, from = before, redelivered = redelivered }
+  move(id, job, 'checking', 'claim', line, 'epoch', job.epoch, 'worker', worker)
+  if redelivered then
+    redis.call('HSET', job_key(id), 'redelivered', redelivered)
+    job.redelivered = redelivered
+  end
+end
+
+-- Acknowledges and deletes an entry that its job does not name.
+local function drop_entry(entry)
+  spend(entry)
+  count('stale_entries')
+end
+
+-- What stands in the way of an event on this job, as the numbers that `Refusal` in script.rs mirrors; 0 = nothing.
+-- `allowed` maps the stages the event may leave. Stages that belong to the leader need the fence.
+local LEADER_STAGES = { ready = true, submitted = true, confirming = true }
+local function refusal(job, epoch, allowed, fence)
+  if not job.stage then return 1 end
+  if job.epoch ~= epoch then return 2 end
+  if not allowed[job.stage] then return 3 end
+  if LEADER_STAGES[job.stage] and not is_fenced_in(fence) then return 4 end
+  return 0
+end
+
+-- The record that workers and the leader need of a job.
+local function brief(id, job)
+  return { id, job.epoch or '0', job.payload, job.attempts or '0', job.pack_max or '0', job.refund_requested or '0',
+    job.created_at, job.stage, job.nonce or '' }
+end
