@@ -2,6 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {IAffiliatePayout} from "../interfaces/IAffiliatePayout.sol";
+import {RollingWindow} from "../libraries/RollingWindow.sol";
 import {TokenLimits} from "../types/Config.sol";
 import {PayoutFunding} from "./PayoutFunding.sol";
 import {AccessControl} from "@openzeppelin/contracts/access/AccessControl.sol";
@@ -9,21 +10,21 @@ import {IAccessControl} from "@openzeppelin/contracts/access/IAccessControl.sol"
 import {
     AccessControlDefaultAdminRules
 } from "@openzeppelin/contracts/access/extensions/AccessControlDefaultAdminRules.sol";
-import {RateLimiter} from "@openzeppelin/contracts/utils/RateLimiter.sol";
 
 /// @title Payout limits
 /// @notice The cap per payout and the strict rolling window of each token, who may change them, and what is left.
-/// @dev The window counts what left in `(now - window, now]`. While a window is off nothing is recorded, so what left
-/// before it was switched on does not count against it. A window made longer counts what its history still holds:
-/// outflow older than the previous window may be forgotten. A window of 0 seconds acts as one of 1 second.
+/// @dev What left counts for the whole window after it, and for at most a quarter longer: see `RollingWindow`. While a
+/// window is off nothing is recorded, so what left before it was switched on does not count against it. A window whose
+/// length changes counts what it still counts as if it had left at that moment. A window of less than 4 seconds acts as
+/// one of 4.
 abstract contract PayoutLimits is PayoutFunding, AccessControlDefaultAdminRules {
-    using RateLimiter for RateLimiter.SlidingWindow;
+    using RollingWindow for RollingWindow.Window;
 
     /// @notice May tighten caps and windows.
     bytes32 public constant LIMITER_ROLE = keccak256("LIMITER_ROLE");
 
     /// @notice The limit at which a window is off.
-    uint208 public constant WINDOW_OFF = type(uint208).max;
+    uint208 public constant WINDOW_OFF = RollingWindow.OFF;
 
     /// @inheritdoc IAffiliatePayout
     address public immutable override usdc;
@@ -31,8 +32,7 @@ abstract contract PayoutLimits is PayoutFunding, AccessControlDefaultAdminRules 
     /// @inheritdoc IAffiliatePayout
     address public immutable override sge;
 
-    /// @dev One limiter has one entry: its key is zero.
-    mapping(address token => RateLimiter.SlidingWindow) private _windows;
+    mapping(address token => RollingWindow.Window) private _windows;
     mapping(address token => uint256) private _caps;
 
     constructor(address usdc_, address sge_, TokenLimits memory usdcLimits, TokenLimits memory sgeLimits) {
@@ -66,8 +66,8 @@ abstract contract PayoutLimits is PayoutFunding, AccessControlDefaultAdminRules 
     /// @inheritdoc IAffiliatePayout
     function setWindow(address token, uint208 limit, uint48 window) external override onlyKnown(token) {
         // Check
-        RateLimiter.SlidingWindow storage current = _windows[token];
-        if (_mayOnlyTighten() && (limit > current._limit || window < current._window)) revert NotTightening();
+        RollingWindow.Window storage current = _windows[token];
+        if (_mayOnlyTighten() && (limit > current.limit || window < current.length)) revert NotTightening();
 
         // Effect
         _setWindow(token, limit, window);
@@ -81,12 +81,12 @@ abstract contract PayoutLimits is PayoutFunding, AccessControlDefaultAdminRules 
         onlyKnown(token)
         returns (uint256 cap, uint256 limit, uint48 window, uint256 used, uint256 left)
     {
-        RateLimiter.SlidingWindow storage current = _windows[token];
+        RollingWindow.Window storage current = _windows[token];
         cap = _caps[token];
-        limit = current._limit;
-        window = current._window;
-        (used, left) = current.state(0);
-        if (limit == WINDOW_OFF) left = type(uint256).max;
+        limit = current.limit;
+        window = current.length;
+        used = current.used();
+        left = current.left();
     }
 
     /// @inheritdoc IAffiliatePayout
@@ -102,8 +102,7 @@ abstract contract PayoutLimits is PayoutFunding, AccessControlDefaultAdminRules 
 
     /// @dev Records that `amount` of `token` leaves. Reverts if the window has less left.
     function _consumeWindow(address token, uint256 amount) internal {
-        RateLimiter.SlidingWindow storage current = _windows[token];
-        if (current._limit != WINDOW_OFF) current.consume(0, amount);
+        _windows[token].consume(amount);
     }
 
     function _capOf(address token) internal view returns (uint256) {
@@ -111,8 +110,7 @@ abstract contract PayoutLimits is PayoutFunding, AccessControlDefaultAdminRules 
     }
 
     function _windowLeft(address token) internal view returns (uint256) {
-        RateLimiter.SlidingWindow storage current = _windows[token];
-        return current._limit == WINDOW_OFF ? type(uint256).max : current.available(0);
+        return _windows[token].left();
     }
 
     function _checkKnown(address token) internal view {
@@ -132,8 +130,8 @@ abstract contract PayoutLimits is PayoutFunding, AccessControlDefaultAdminRules 
     }
 
     function _setWindow(address token, uint208 limit, uint48 window) private {
-        RateLimiter.SlidingWindow storage current = _windows[token];
-        emit WindowChanged(token, current._limit, current._window, limit, window);
-        current.updateSettings(window, limit);
+        RollingWindow.Window storage current = _windows[token];
+        emit WindowChanged(token, current.limit, current.length, limit, window);
+        current.set(limit, window);
     }
 }

@@ -96,7 +96,7 @@ interface IAffiliatePayout {
     function setPayoutCap(address token, uint256 cap) external;
 
     /// @notice Sets the rolling window of `token`: at most `limit` leaves in any `window` seconds; a limit of 0 closes
-    /// it, `type(uint208).max` switches it off.
+    /// it, `type(uint208).max` switches it off. What left is given back after the window, and at most a quarter of it later.
     /// @dev The admin may set any value, `LIMITER_ROLE` only a lower or equal limit with a longer or equal window.
     function setWindow(address token, uint208 limit, uint48 window) external;
 

@@ -105,9 +105,11 @@ contract PayoutFuzzTest is Base {
         }
     }
 
-    /// @dev The strict window against a model that keeps every payment.
+    /// @dev The window against a model that keeps every payment: never more than the limit in any window to the second, and
+    /// never less than the limit in a window and its quarter.
     function testFuzz_WindowIsStrict(uint256 seed, uint48 window, uint8 count) public {
         window = uint48(_bound(window, 1, 1000));
+        uint256 piece = window < 5 ? 1 : (uint256(window) + 3) / 4;
         _setWindow(address(usdc), 100e6, window);
         uint256[] memory times = new uint256[](count % 40);
         uint256[] memory amounts = new uint256[](times.length);
@@ -117,14 +119,40 @@ contract PayoutFuzzTest is Base {
             time += random % window;
             vm.warp(time);
             uint256 amount = 1 + (random >> 128) % 80e6;
-            uint256 used;
+            (uint256 strict, uint256 counted) = (0, 0);
             for (uint256 k = 0; k < i; ++k) {
-                if (times[k] + window > time) used += amounts[k];
+                if (times[k] + window > time) strict += amounts[k];
+                if (times[k] / piece + 5 > time / piece) counted += amounts[k];
             }
             PayoutOutcome outcome = _payBatch(_one(_item(i + 1, amount, 0)))[0];
-            _outcome(outcome, used + amount <= 100e6 ? PayoutOutcome.Paid : PayoutOutcome.WindowExhausted);
+            _outcome(outcome, counted + amount <= 100e6 ? PayoutOutcome.Paid : PayoutOutcome.WindowExhausted);
             times[i] = time;
-            if (outcome == PayoutOutcome.Paid) amounts[i] = amount;
+            if (outcome != PayoutOutcome.Paid) continue;
+            assertLte(strict + amount, 100e6, "strict");
+            amounts[i] = amount;
+        }
+    }
+
+    /// @dev Whatever the limits become, what left within a window counts in full, and at most five units more each time.
+    function testFuzz_WindowForgetsNothing(uint256 seed, uint8 changes) public {
+        _setCap(address(sge), type(uint256).max);
+        uint256 slack;
+        uint256 spent;
+        for (uint256 i = 0; i < changes % 12; ++i) {
+            uint256 random = uint256(keccak256(abi.encode(seed, i)));
+            uint256 limit = (random >> 64) % (1 << (1 + random % 90));
+            _setWindow(address(sge), uint208(limit), uint48(WINDOW + (random >> 32) % 2 * i));
+            slack += limit >> 35;
+            (,,, uint256 used, uint256 left) = payout.limits(address(sge));
+            if (left > 100e18) left = 100e18;
+            if (left != 0) {
+                PayoutOutcome outcome = _payBatch(_one(_item(i + 1, 0, left)))[0];
+                _outcome(outcome, PayoutOutcome.Paid);
+                spent += left;
+            }
+            (,,, used,) = payout.limits(address(sge));
+            assertGte(used, spent, "forgotten");
+            assertLte(used, spent + slack, "too much");
         }
     }
 
@@ -170,6 +198,7 @@ contract PayoutFuzzTest is Base {
         if (kind == 2) (item.child, item.referrer) = (blockedChild, blocked);
         if ((random >> 32) % 8 != 0) item.usdcAmount = (random >> 64) % (USDC_CAP + USDC_CAP / 20);
         if ((random >> 48) % 2 != 0) item.sgeAmount = (random >> 128) % (SGE_CAP + SGE_CAP / 20);
+        item.sgeAmount &= ~uint256((1 << 36) - 1); // whole units: a batch rounds once, singles each time
     }
 
     function _single(Payout memory item) private returns (bytes memory) {

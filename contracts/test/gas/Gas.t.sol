@@ -80,7 +80,6 @@ contract GasTest is Base {
         _used("warm-up", 0);
         _one_("lone: new recipient, first entry of the window", 1, 12e6, 0, 0);
         _one_("lone: returning recipient, live window", 2, 12e6, 0, 60);
-        _one_("lone: returning recipient, live window 3", 3, 12e6, 0, 60);
         _one_("lone: returning recipient, expired window", 4, 12e6, 0, 2 days);
         _one_("lone: hybrid, new SGE recipient", 5, 12e6, 3e18, 60);
         _one_("lone: hybrid, returning", 6, 12e6, 3e18, 60);

@@ -225,10 +225,10 @@ contract PayoutHandler {
         }
     }
 
-    /// @dev What left in the window that ends now.
-    function outflowInWindow(address token) public view returns (uint256 sum) {
+    /// @dev What left in the last `length` seconds.
+    function outflowWithin(address token, uint256 length) public view returns (uint256 sum) {
         Outflow[] storage all = outflows[token];
-        for (uint256 i = all.length; i > 0 && all[i - 1].time + WINDOW > block.timestamp; --i) {
+        for (uint256 i = all.length; i > 0 && all[i - 1].time + length > block.timestamp; --i) {
             sum += all[i - 1].amount;
         }
     }
@@ -270,8 +270,8 @@ contract PayoutHandler {
     }
 
     function _model(address token) private view returns (Model memory model) {
-        uint256 used = outflowInWindow(token);
-        model.left = limitOf[token] > used ? limitOf[token] - used : 0;
+        // Within the bounds that `invariant_TheWindowHolds` sets.
+        (,,,, model.left) = payout.limits(token);
         model.funds = minted[token] - withdrawn[token] - paidTotal[token];
     }
 
@@ -306,6 +306,6 @@ contract PayoutHandler {
         if (amount == 0) return;
         outflows[token].push(Outflow(block.timestamp, amount));
         paidTotal[token] += amount;
-        if (outflowInWindow(token) > limitOf[token]) ++overLimit;
+        if (outflowWithin(token, WINDOW) > limitOf[token]) ++overLimit;
     }
 }

@@ -155,34 +155,81 @@ contract PayoutAdminTest is Base {
         _setWindow(stranger, 1, 1);
     }
 
-    function test_Window_RollsToTheSecond() public {
+    function test_Window_RollsByQuarters() public {
+        uint256 start = 1_000_000;
+        vm.warp(start + 24);
         _setWindow(address(usdc), 10e6, 100);
-        uint256 start = block.timestamp;
         _pay(bytes32(uint256(1)), 4e6);
         vm.warp(start + 50);
         _pay(bytes32(uint256(2)), 6e6);
         assertEq(_left(address(usdc)), 0);
-        vm.warp(start + 99);
+        vm.warp(start + 124); // the last second in which the first must count
         assertEq(_left(address(usdc)), 0);
-        vm.warp(start + 100);
+        vm.warp(start + 125);
         assertEq(_left(address(usdc)), 4e6);
         _pay(bytes32(uint256(3)), 4e6);
-        vm.warp(start + 149);
+        vm.warp(start + 174); // 6e6 count for a quarter longer than they must
         assertEq(_left(address(usdc)), 0);
-        vm.warp(start + 150);
+        vm.warp(start + 175);
         assertEq(_left(address(usdc)), 6e6);
-        vm.warp(start + 200);
+        vm.warp(start + 250);
         _limits(address(usdc), USDC_CAP, 10e6, 100, 0, 10e6);
     }
 
-    function test_Window_ALongerOneCountsWhatTheHistoryHolds() public {
+    function test_Window_AnotherLengthCountsWhatCountedFromNowOn() public {
+        vm.warp(1_000_000);
         _setWindow(address(usdc), 10e6, 100);
         _pay(bytes32(uint256(1)), 4e6);
-        vm.warp(block.timestamp + 100);
-        assertEq(_left(address(usdc)), 10e6);
+        vm.warp(1_000_124);
         vm.prank(limiter);
         payout.setWindow(address(usdc), 10e6, 200);
+        vm.warp(1_000_324);
         assertEq(_left(address(usdc)), 6e6);
+        vm.warp(1_000_350);
+        assertEq(_left(address(usdc)), 10e6);
+    }
+
+    function test_Window_CountsInBaseUnitsUpToALimitOf39Bits() public {
+        _setWindow(address(usdc), (1 << 39) - 1, WINDOW);
+        _pay(bytes32(uint256(1)), 1);
+        _limits(address(usdc), USDC_CAP, (1 << 39) - 1, WINDOW, 1, (1 << 39) - 2);
+        _setWindow(address(usdc), 1 << 39, WINDOW);
+        _limits(address(usdc), USDC_CAP, 1 << 39, WINDOW, 2, (1 << 39) - 2);
+        _pay(bytes32(uint256(2)), 3);
+        _limits(address(usdc), USDC_CAP, 1 << 39, WINDOW, 6, (1 << 39) - 6);
+    }
+
+    /// @dev A limit that is lowered and raised again has forgotten nothing.
+    function test_Window_ALowerLimitForgetsNothing() public {
+        _setCap(address(sge), MAX);
+        _setWindow(address(sge), 1_000_000e18, WINDOW);
+        _payBatch(_one(_item(1, 0, 1000e18)));
+        (,,, uint256 used,) = payout.limits(address(sge));
+        assertGte(used, 1000e18);
+        assertLt(used, 1000e18 + 1e13);
+        vm.prank(limiter);
+        payout.setWindow(address(sge), 1, WINDOW);
+        _limits(address(sge), MAX, 1, WINDOW, used, 0);
+        _setWindow(address(sge), 1_000_000e18, WINDOW);
+        _limits(address(sge), MAX, 1_000_000e18, WINDOW, used, 1_000_000e18 - used);
+    }
+
+    function test_Window_OffForgets() public {
+        _pay(bytes32(uint256(1)), 4e6);
+        _setWindow(address(usdc), type(uint208).max, WINDOW);
+        _limits(address(usdc), USDC_CAP, type(uint208).max, WINDOW, 0, MAX);
+        _setWindow(address(usdc), 10e6, WINDOW);
+        assertEq(_left(address(usdc)), 10e6);
+    }
+
+    /// @dev A node may be asked about a moment that lies before what it knows.
+    function test_Window_AClockThatRunsBackwardsCountsAll() public {
+        _setWindow(address(usdc), 10e6, 100);
+        _pay(bytes32(uint256(1)), 4e6);
+        vm.warp(block.timestamp - 60);
+        assertEq(_left(address(usdc)), 6e6);
+        _pay(bytes32(uint256(2)), 6e6);
+        assertEq(_left(address(usdc)), 0);
     }
 
     function test_Window_ALimitBelowWhatLeftLeavesNothing() public {

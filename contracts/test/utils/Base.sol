@@ -109,6 +109,12 @@ abstract contract Base is PRBTest {
         (,,,, left) = payout.limits(token);
     }
 
+    /// @dev A window of more than 39 bits counts in units of more than one: `SGE_LIMIT` in some 2^38.
+    function _leftAbout(address token, uint256 expected) internal {
+        assertLte(_left(token), expected, "left at most");
+        assertGte(_left(token) + 1e12, expected, "left at least");
+    }
+
     function _outcome(PayoutOutcome actual, PayoutOutcome expected) internal {
         assertEq(uint256(actual), uint256(expected), "outcome");
     }

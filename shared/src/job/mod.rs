@@ -14,9 +14,8 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{JobId, Nonce};
 use crate::job_state::JobState;
 
-/// The work itself, as stored in the job's `payload` field.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+/// The work itself. The job's `kind` says which of them its `payload` holds.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Payload {
     Register(Register),
     Payout(Payout),
@@ -28,6 +27,14 @@ impl Payload {
             Self::Register(_) => Kind::Register,
             Self::Payout(_) => Kind::Payout,
         }
+    }
+
+    /// What a job of this kind keeps in `payload`.
+    pub(crate) fn parse(kind: Kind, json: &str) -> serde_json::Result<Self> {
+        Ok(match kind {
+            Kind::Register => Self::Register(serde_json::from_str(json)?),
+            Kind::Payout => Self::Payout(serde_json::from_str(json)?),
+        })
     }
 }
 

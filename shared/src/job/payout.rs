@@ -5,14 +5,41 @@ use crate::money::Commission;
 
 /// Pay `referrer` the commission on one payment of `child`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "Stored", into = "Stored")]
 pub struct Payout {
+    /// What source and external id come to.
     pub payment_id: PaymentId,
     pub source: Source,
     pub external_id: ExternalId,
     pub child: Wallet,
     pub referrer: Wallet,
-    #[serde(flatten)]
     pub commission: Commission,
+}
+
+/// A payout as it is kept: what can be derived is not kept a million times.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    source: Source,
+    external_id: ExternalId,
+    child: Wallet,
+    referrer: Wallet,
+    #[serde(flatten)]
+    commission: Commission,
+}
+
+impl From<Stored> for Payout {
+    fn from(stored: Stored) -> Self {
+        let Stored { source, external_id, child, referrer, commission } = stored;
+        let payment_id = PaymentId::derive(source.as_str(), external_id.as_str());
+        Self { payment_id, source, external_id, child, referrer, commission }
+    }
+}
+
+impl From<Payout> for Stored {
+    fn from(payout: Payout) -> Self {
+        let Payout { source, external_id, child, referrer, commission, .. } = payout;
+        Self { source, external_id, child, referrer, commission }
+    }
 }
 
 impl Payout {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
 use crate::ids::{BlockNumber, Epoch, JobId, Nonce};
-use crate::job::{Failure, Job, Payload};
+use crate::job::{Failure, Job, Kind, Payload};
 use crate::job_state::{JobState, Pending, Processing, Stage};
 
 /// What a worker or the leader needs of a job.
@@ -122,7 +122,7 @@ pub(super) fn job(id: JobId, key: &str, fields: &HashMap<String, String>) -> Res
         return Ok(None);
     }
     let record = Record { key, fields };
-    let payload: Payload = json(key, "payload", record.text("payload"), "a job payload")?;
+    let payload = payload(key, record.text("kind"), record.text("payload"))?;
     let last_failure: Option<Failure> = match record.text("error") {
         "" => None,
         text => Some(json(key, "error", text, "a failure")?),
@@ -131,7 +131,7 @@ pub(super) fn job(id: JobId, key: &str, fields: &HashMap<String, String>) -> Res
         id,
         payload,
         state: state(&record)?,
-        attempts: record.need("attempts", "a number")?,
+        attempts: record.maybe("attempts", "a number")?.unwrap_or(0),
         duplicates: record.maybe("duplicate", "a number")?.unwrap_or(0),
         last_failure,
         refund_requested: record.text("refund_requested") == "1",
@@ -145,8 +145,9 @@ pub(super) fn job(id: JobId, key: &str, fields: &HashMap<String, String>) -> Res
 fn state(record: &Record<'_>) -> Result<JobState, StoreError> {
     let stage = stage(record.key, record.text("stage"))?;
     let due = || record.need("due", "unix milliseconds");
-    let processing =
-        |step| Ok(JobState::Processing { epoch: record.need::<Epoch>("epoch", "an epoch")?, step });
+    // One that the chain showed as paid before anybody claimed it has none.
+    let epoch = record.maybe::<Epoch>("epoch", "an epoch")?.unwrap_or(Epoch::new(0));
+    let processing = |step| Ok(JobState::Processing { epoch, step });
     match stage {
         Stage::Queued => Ok(JobState::Pending(Pending::Queued)),
         Stage::Waiting => Ok(JobState::Pending(Pending::Waiting)),
@@ -190,6 +191,17 @@ pub(super) fn briefs(rows: &[Vec<String>]) -> Result<Vec<Brief>, StoreError> {
     Ok(good)
 }
 
+fn payload(key: &str, kind: &str, text: &str) -> Result<Payload, StoreError> {
+    let corrupt = |field, value: &str, expected| StoreError::Corrupt {
+        key: key.to_owned(),
+        field,
+        value: value.to_owned(),
+        expected,
+    };
+    let known = Kind::from_name(kind).ok_or_else(|| corrupt("kind", kind, "a kind of job"))?;
+    Payload::parse(known, text).map_err(|_| corrupt("payload", text, "a job payload"))
+}
+
 /// Reads what `brief` in `lua/lib/moves.lua` returns.
 pub(super) fn brief(fields: &[String]) -> Result<Brief, StoreError> {
     let key = fields.first().map_or("brief", String::as_str);
@@ -197,7 +209,7 @@ pub(super) fn brief(fields: &[String]) -> Result<Brief, StoreError> {
     Ok(Brief {
         id: parse(key, "id", field(0), "a job id")?,
         epoch: parse(key, "epoch", field(1), "an epoch")?,
-        payload: json(key, "payload", field(2), "a job payload")?,
+        payload: payload(key, field(9), field(2))?,
         attempts: parse(key, "attempts", field(3), "a number")?,
         pack_max: parse(key, "pack_max", field(4), "a number")?,
         refund_requested: field(5) == "1",

@@ -8,7 +8,7 @@ use super::refunds::share;
 use super::script::{self, Args};
 use super::{Store, codec};
 use crate::ids::{ExternalId, JobId, PaymentId, Source, Wallet};
-use crate::job::{Payload, PayoutMode, Register};
+use crate::job::{PayoutMode, Register};
 use crate::money::{Commission, CommissionRules, Usdc};
 
 /// A wallet, and who brought it.
@@ -79,8 +79,8 @@ impl Store {
         let (referrer, payload) = match registration.referrer {
             None => (String::new(), String::new()),
             Some(referrer) => {
-                let payload = Payload::Register(Register { child: registration.child, referrer });
-                (referrer.key(), codec::to_json(&payload))
+                let payload = codec::to_json(&Register { child: registration.child, referrer });
+                (referrer.key(), payload)
             }
         };
         let args = Args::new()
@@ -118,8 +118,7 @@ impl Store {
         let usdc = rules.usdc(payment.amount);
         let hybrid = rules.hybrid(payment.amount).unwrap_or(usdc);
         let payload = serde_json::json!({
-            "kind": "payout", "payment_id": id, "source": payment.source, "external_id": payment.external_id,
-            "child": payment.wallet,
+            "source": payment.source, "external_id": payment.external_id, "child": payment.wallet,
         });
         let (mut refunded, mut paid) = (Usdc::ZERO, Commission::default());
         for _ in 0..RACES {

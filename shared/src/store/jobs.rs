@@ -279,6 +279,7 @@ impl Store {
                     "created_at",
                     "stage",
                     "nonce",
+                    "kind",
                 ]);
             }
             let rows: Vec<RedisResult<Vec<Option<String>>>> = self.pipe("jobs", &pipe).await?;
@@ -297,7 +298,7 @@ fn full_brief(id: JobId, row: Vec<Option<String>>) -> Result<Option<Brief>, Stor
         return Ok(None);
     }
     let mut fields = vec![id.to_string()];
-    let defaults = ["", "", "0", "0", "0", "", "", ""];
+    let defaults = ["0", "", "0", "0", "0", "", "", "", ""];
     fields.extend(row.into_iter().zip(defaults).map(|(field, or)| field.unwrap_or_else(|| or.to_owned())));
     codec::brief(&fields).map(Some)
 }

@@ -20,25 +20,30 @@ pub struct Claims {
     store: Store,
     connection: Connection,
     worker: String,
+    /// There were jobs the last time, so there may be more.
+    busy: bool,
 }
 
 impl Store {
     /// Opens the stream for `worker`, a consumer name that no other process ever uses.
     pub async fn claims(&self, worker: &str) -> Result<Claims, StoreError> {
         let connection = self.blocking("claim").await?;
-        Ok(Claims { store: self.clone(), connection, worker: worker.to_owned() })
+        Ok(Claims { store: self.clone(), connection, worker: worker.to_owned(), busy: false })
     }
 
-    async fn claim(&self, worker: &str, entries: &[(String, String)]) -> Result<Vec<Brief>, StoreError> {
-        if entries.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut args = Args::new().arg(worker);
+    /// Claims the jobs of these entries and of up to `more` new ones. Returns how many entries there were.
+    async fn claim(
+        &self,
+        worker: &str,
+        entries: &[(String, String)],
+        more: usize,
+    ) -> Result<(usize, Vec<Brief>), StoreError> {
+        let mut args = Args::new().arg(worker).arg(more);
         for (entry, job) in entries {
             args = args.arg(entry).arg(job);
         }
-        let rows: Vec<Vec<String>> = self.run(&script::CLAIM, args).await?;
-        codec::briefs(&rows)
+        let (entries, rows): (usize, Vec<Vec<String>>) = self.run(&script::CLAIM, args).await?;
+        Ok((entries, codec::briefs(&rows)?))
     }
 
     /// Queues jobs whose delay is over. Returns how many, and how long until the next one is due.
@@ -87,8 +92,17 @@ impl Claims {
     /// Waits up to `patience` for new jobs and claims up to `count` of them. Never drop this future half-way: its reply
     /// would be lost with the entries already assigned to us.
     pub async fn next(&mut self, count: usize, patience: Duration) -> Result<Vec<Brief>, StoreError> {
+        let count = count.min(SLICE);
+        // Where jobs wait already, one script reads and claims them; a script cannot wait.
+        if std::mem::take(&mut self.busy) {
+            let (entries, jobs) = self.store.claim(&self.worker, &[], count).await?;
+            self.busy = entries > 0;
+            if self.busy {
+                return Ok(jobs);
+            }
+        }
         let mut command = redis::cmd("XREADGROUP");
-        command.arg("GROUP").arg(GROUP).arg(&self.worker).arg("COUNT").arg(count.min(SLICE));
+        command.arg("GROUP").arg(GROUP).arg(&self.worker).arg("COUNT").arg(count);
         command.arg("BLOCK").arg(patience.as_millis().max(1) as u64);
         command.arg("STREAMS").arg(self.store.keys.jobs()).arg(">");
         let read = command.query_async::<Option<StreamReadReply>>(&mut self.connection);
@@ -103,7 +117,12 @@ impl Claims {
             .flat_map(|stream| &stream.ids)
             .filter_map(|entry| entry_pair(&entry.id, entry.get("job")))
             .collect();
-        self.store.claim(&self.worker, &entries).await
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (_, jobs) = self.store.claim(&self.worker, &entries, count - entries.len().min(count)).await?;
+        self.busy = true;
+        Ok(jobs)
     }
 }
 

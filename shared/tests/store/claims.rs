@@ -40,6 +40,28 @@ async fn an_entry_that_its_job_does_not_name_is_acknowledged_and_deleted() {
 }
 
 #[tokio::test]
+async fn while_jobs_wait_they_are_read_and_claimed_at_once_and_then_waited_for() {
+    let (_redis, world) = support::start().await;
+    let mut jobs = Vec::new();
+    for _ in 0..5 {
+        jobs.push(world.payout().await.1);
+    }
+    inject(&world, &shared::ids::JobId::generate().to_string()).await;
+    let mut claims = world.store.claims("worker").await.unwrap();
+    let mut claimed = Vec::new();
+    for expected in [2, 2, 1, 0] {
+        let some = claims.next(2, SOON).await.unwrap();
+        assert_eq!(some.len(), expected);
+        claimed.extend(some.into_iter().map(|brief| brief.id));
+    }
+    assert_eq!(claimed, jobs);
+    assert_eq!((stream_length(&world).await, pending(&world).await), (5, 5));
+    assert_eq!(world.store.stats().await.unwrap().totals["stale_entries"], 1);
+    let late = world.payout().await.1;
+    assert_eq!(claims.next(2, SOON).await.unwrap()[0].id, late);
+}
+
+#[tokio::test]
 async fn a_reclaimed_job_has_a_new_epoch_and_its_old_claimant_is_refused_whatever_it_says() {
     let (_redis, world) = support::start().await;
     let (_, job, old) = world.checking().await;

@@ -15,7 +15,6 @@ pub mod openzeppelin {
         interface OpenZeppelin {
             error AccessControlUnauthorizedAccount(address account, bytes32 neededRole);
             error EnforcedPause();
-            error CheckpointUnorderedInsertion();
             error ReentrancyGuardReentrantCall();
         }
     }

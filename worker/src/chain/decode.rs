@@ -105,7 +105,7 @@ pub fn call_revert(
     own.unwrap_or_else(|| fails(FailureClass::UnclearRevert, describe(revert)))
 }
 
-/// What both contracts inherit: pause, missing role, and the rolling window's clock.
+/// What both contracts inherit: pause, missing role, and the guard against being entered again.
 fn inherited_revert(data: &[u8], of_registry: bool) -> Option<Verdict> {
     use OpenZeppelin::OpenZeppelinErrors as Inherited;
     let closed = if of_registry { Gate::RegistryPaused } else { Gate::PayoutPaused };
@@ -115,8 +115,6 @@ fn inherited_revert(data: &[u8], of_registry: bool) -> Option<Verdict> {
         Inherited::AccessControlUnauthorizedAccount(error) => {
             Some(gate(closed, format!("{} lacks role {} on the {name}", error.account, error.neededRole)))
         }
-        // The rolling window counts in block times, which never run backwards on a chain, only between a node's answers.
-        Inherited::CheckpointUnorderedInsertion(_) => Some(Verdict::OutOfTime),
         Inherited::ReentrancyGuardReentrantCall(_) => {
             Some(fails(FailureClass::UnclearRevert, "the payout contract was entered while it was paying"))
         }

@@ -71,15 +71,6 @@ fn the_contracts_reasons_become_verdicts() {
 }
 
 #[test]
-fn a_clock_that_runs_backwards_is_no_fault_of_the_job() {
-    let data = OpenZeppelin::CheckpointUnorderedInsertion {}.abi_encode();
-    for to in [CONTRACTS.payout, CONTRACTS.registry] {
-        let revert = Revert { data: data.clone().into(), message: "execution reverted".into() };
-        assert_eq!(call_revert(&revert, to, &CONTRACTS, None), Verdict::OutOfTime);
-    }
-}
-
-#[test]
 fn a_pause_or_a_missing_role_closes_the_gate_of_its_contract() {
     let errors = [
         OpenZeppelin::EnforcedPause {}.abi_encode(),

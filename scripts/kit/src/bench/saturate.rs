@@ -36,7 +36,8 @@ pub(super) async fn measure(size: Size) -> Result<Report> {
         subject: "saturate".into(),
         about: format!(
             "{payouts} payouts queued, then two relayers; blocks of 1 s and 30M gas with BATCH_GAS {FILLING}; then without a \
-             limit of gas, BATCH_GAS {LARGE}"
+             limit of gas, BATCH_GAS {LARGE}; the least full block was the {}. of {}",
+            full.lowest_at, full.blocks
         ),
         figures: vec![
             Figure::of("share of a full block that is ours, lowest", "", &[full.lowest])
@@ -56,6 +57,9 @@ pub(super) async fn measure(size: Size) -> Result<Report> {
 /// What was seen while a backlog was paid.
 struct Seen {
     lowest: f64,
+    /// Counted from the first that paid.
+    lowest_at: usize,
+    blocks: usize,
     mean: f64,
     rate: f64,
     lag: f64,
@@ -135,8 +139,12 @@ async fn against_full_blocks(payouts: usize) -> Result<Seen> {
         let (head, _) = looks.iter().find(|(_, done)| *done >= paid_up_to).context("looked too short")?;
         lag = lag.max(head.saturating_sub(*block));
     }
+    let by_share = |(_, one): &(usize, &f64), (_, other): &(usize, &f64)| one.total_cmp(other);
+    let (at, lowest) = shares.iter().enumerate().min_by(by_share).context("no block")?;
     Ok(Seen {
-        lowest: shares.iter().copied().fold(f64::INFINITY, f64::min),
+        lowest: *lowest,
+        lowest_at: at + 2,
+        blocks: by_block.len(),
         mean: shares.iter().sum::<f64>() / shares.len() as f64,
         rate: payouts as f64 / (last - first + 1) as f64,
         lag: lag as f64,

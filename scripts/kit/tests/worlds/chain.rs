@@ -149,7 +149,7 @@ async fn a_transaction_that_no_block_could_hold_is_refused_before_it_gets_a_nonc
     let client = world.client()?;
     let (child, _) = registered(&client).await?;
     let before = journaled(&world).await?;
-    world.anvil.rpc("evm_setBlockGasLimit", json!(["0x493e0"])).await?;
+    world.anvil.rpc("evm_setBlockGasLimit", json!(["0x30d40"])).await?;
     let block = world.anvil.block_number().await?;
     world.anvil.until_block(block + 2, LIMIT).await?;
 

@@ -144,8 +144,8 @@ async fn the_production_redis_carries_the_system_and_gives_nobody_more_than_need
 
     // Small records take one allocation each, and the server keeps what it acknowledged.
     let payment = redis.cli("operator", &["HGET", &world.key(&format!("job:{job}")), "payment"]).await?;
-    let payments = format!("payments:{}", wallet(0xc0, 0).to_lowercase());
-    for small in [format!("job:{job}"), format!("payment:{payment}"), payments] {
+    let jobs = format!("wallet:{}", wallet(0xc0, 0).to_lowercase());
+    for small in [format!("job:{job}"), format!("payment:{payment}"), jobs] {
         let encoding = redis.cli("admin", &["OBJECT", "ENCODING", &world.key(&small)]).await?;
         ensure!(encoding == "listpack", "{small} is a {encoding}");
     }

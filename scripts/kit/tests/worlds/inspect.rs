@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use crate::support::{LIMIT, acl_rules, at_stage, pay, quick, registered, wallet};
 
 const PASSWORD: &str = "looks-only";
-/// What may be empty in a world without backoffs and slow commands, and between two turns.
-const MAY_BE_SILENT: [&str; 4] = ["export ", ":delayed\" 0 0", "SLOWLOG GET", ":turn"];
+/// What may be empty in a world in which every payment has its job, without backoffs and slow commands, and between two turns.
+const MAY_BE_SILENT: [&str; 5] = [":payments:$WALLET", "export ", ":delayed\" 0 0", "SLOWLOG GET", ":turn"];
 
 /// A world with a job in every situation that the page speaks of.
 struct Scene {
@@ -201,7 +201,7 @@ fn job_and_payment(scene: &Scene, answers: &[Answer]) -> Result<()> {
         ensure!(payment.contains(line), "`{line}` is not in\n{payment}");
     }
     let id = answer(answers, "A payment", "PAYMENT=")?;
-    for part in [":payments:$WALLET", ":owed\" 0 9"] {
+    for part in ["payment created_at", ":owed\" 0 9"] {
         ensure!(answer(answers, "A payment", part)?.contains(id), "{part}");
     }
     ensure!(answer(answers, "A payment", "ZCARD")? == "1");

@@ -137,7 +137,7 @@ impl Making {
     /// On top of `parent`. `actions` happen first.
     pub(super) fn new(parent: &Block, timestamp: u64, base_fee: u128, actions: Vec<Action>) -> Self {
         let mut state = parent.state.clone();
-        let logs = actions.iter().map(|action| state.act(action)).sum();
+        let logs = actions.iter().map(|action| state.act(action, timestamp)).sum();
         let head = Head {
             number: parent.head.number.next(),
             hash: parent.head.hash,

@@ -156,8 +156,8 @@ impl State {
         })
     }
 
-    /// Does it, and says how many logs it leaves.
-    pub(super) fn act(&mut self, action: &Action) -> u64 {
+    /// Does it in a block of time `now`, and says how many logs it leaves.
+    pub(super) fn act(&mut self, action: &Action, now: u64) -> u64 {
         match *action {
             Action::Mint { coin, to, amount } => return u64::from(self.mint(coin, to, amount)),
             Action::Withdraw { coin, to, amount } => {
@@ -168,7 +168,7 @@ impl State {
             Action::SetTreasury(treasury) => self.payout.treasury = treasury,
             Action::SetCap { coin, cap } => self.payout.limits_mut(coin).cap = cap,
             Action::SetWindow { coin, limit, seconds } => {
-                self.payout.limits_mut(coin).window.set(limit, seconds);
+                self.payout.limits_mut(coin).window.set(limit, seconds, now);
             }
             Action::Pause(contract) => {
                 return u64::from(!std::mem::replace(self.paused_mut(contract), true));

@@ -70,10 +70,10 @@ local function accept(source, event_id, payment_id, external_id, fingerprint, ch
     redis.call('HSET', payment_key, 'source', source, 'external_id', external_id, 'fingerprint', fingerprint,
       'wallet', child, 'amount', amount, 'decision', decision, 'created_at', payment.created_at or NOW, ...)
     redis.call('SET', event_key, fingerprint)
-    place(key('payments:') .. child, payment_id)
     count('intake:' .. decision)
   end
   if decision ~= 'due' then
+    place(key('payments:') .. child, payment_id)
     if payment.refunded and decision == 'paid_on_chain' then owe(payment_id, owed_usdc, owed_sge) end
     decide()
     return { 0, decision, '' }

@@ -1,17 +1,26 @@
--- Claims jobs that were read from the stream: a new epoch for each, so that an earlier claimant changes nothing more.
--- An entry that is not the one its job names is acknowledged and deleted.
+-- Claims jobs of the stream: a new epoch for each, so that an earlier claimant changes nothing more. Those of entries that were
+-- read before come first, then those of new ones. An entry that is not the one its job names is acknowledged and deleted.
 -- KEYS: 1 = lane prefix
--- ARGV: 1 = worker, then pairs of entry id, job id
--- Returns: one array per claimed job, as `brief` in lib/moves.lua gives it
-local out = {}
-for i = 2, #ARGV, 2 do
-  local entry, id = ARGV[i], ARGV[i + 1]
+-- ARGV: 1 = worker, 2 = at most so many new entries, then pairs of entry id, job id: entries that were read before
+-- Returns: {how many entries there were, one array per claimed job, as `brief` in lib/moves.lua gives it}
+local worker, count, entries, out = ARGV[1], tonumber(ARGV[2]), (#ARGV - 2) / 2, {}
+
+local function take(entry, id)
   local job = record(job_key(id))
   if job.entry == entry and CLAIMABLE[job.stage] then
-    claim(id, job, ARGV[1])
+    claim(id, job, worker)
     out[#out + 1] = brief(id, job)
   else
     drop_entry(entry)
   end
 end
-return out
+
+for i = 3, #ARGV, 2 do take(ARGV[i], ARGV[i + 1]) end
+if count > 0 then
+  local read = redis.call('XREADGROUP', 'GROUP', 'relayers', worker, 'COUNT', count, 'STREAMS', key('jobs'), '>')
+  for _, found in ipairs(read and read[1][2] or {}) do
+    entries = entries + 1
+    take(found[1], found[2][2])
+  end
+end
+return { entries, out }

@@ -29,6 +29,7 @@ function forget.payout(id, asked, job)
   -- Nothing is written before all of it could be read: a script that ends half-way stays half-done.
   local usdc, sge = add(sums[1] or '0', asked.usdc), add(sums[2] or '0', asked.sge)
   unwait(asked.child, id)
+  redis.call('ZADD', key('payments:') .. asked.child, job.created_at or NOW, job.payment)
   redis.call('HSET', payment, 'archived', state, 'archived_at', NOW)
   redis.call('HINCRBY', k, 'past_' .. state, 1)
   if state ~= 'done' then return end

@@ -29,7 +29,7 @@ function take_back.payment(id, job)
   local refunded = payment.refunded and cmp(payment.refunded, payment.amount) >= 0
   local status = redis.call('HGET', key('referral:') .. payment.wallet, 'status')
   for _, field in ipairs({ 'source', 'external_id', 'referrer', 'usdc', 'sge' }) do assert(payment[field], field) end
-  local payload = cjson.encode({ kind = 'payout', payment_id = id, source = payment.source, child = payment.wallet,
+  local payload = cjson.encode({ source = payment.source, child = payment.wallet,
     external_id = payment.external_id, referrer = payment.referrer, usdc = payment.usdc, sge = payment.sge })
   redis.call('HDEL', k, 'paid_block', 'paid_hash')
   if refunded then
@@ -42,6 +42,7 @@ function take_back.payment(id, job)
   local referral = { status = waits and status or 'registered', referrer = payment.referrer }
   start_payout(job, id, payload, payment.wallet, referral, 0, line())
   redis.call('HSET', k, 'decision', 'due', 'job', job)
+  redis.call('ZREM', key('payments:') .. payment.wallet, id)
   return 1
 end
 
@@ -50,7 +51,7 @@ function take_back.referral(child, job)
   local referral = record(key('referral:') .. child)
   local is_open = referral.status == 'registered' or referral.status == 'failed'
   if not is_open or is_carried(referral.job) then return 0 end
-  local payload = cjson.encode({ kind = 'register', child = child, referrer = referral.referrer })
+  local payload = cjson.encode({ child = child, referrer = referral.referrer })
   start_registration(job, child, referral.referrer, payload, line())
   return 1
 end

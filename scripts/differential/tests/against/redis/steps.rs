@@ -94,6 +94,10 @@ impl Walk {
         let count = self.random.random_range(1..6);
         if let Ok(mut claims) = self.store.claims(worker).await {
             let _ = claims.next(count, support::SOON).await;
+            // The second time, the script reads the stream itself.
+            if self.chance(50) {
+                let _ = claims.next(count, support::SOON).await;
+            }
         }
     }
 

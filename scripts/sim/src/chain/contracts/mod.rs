@@ -26,7 +26,6 @@ mod errors {
         interface Inherited {
             error AccessControlUnauthorizedAccount(address account, bytes32 neededRole);
             error EnforcedPause();
-            error CheckpointUnorderedInsertion();
         }
     }
 }

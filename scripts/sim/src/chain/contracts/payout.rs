@@ -10,8 +10,7 @@ use shared::money::{Sge, Usdc};
 use worker::chain::contracts::{IAffiliatePayout as P, Payout as Item, PayoutOutcome as Outcome};
 use worker::chain::{ChainEventKind, rules};
 
-use super::errors::Inherited;
-use super::window::{Limits, Unordered};
+use super::window::Limits;
 use super::{Call, Halt, Log, Returned, check_caller, revert};
 use crate::chain::gas::Meter;
 use crate::chain::state::State;
@@ -25,7 +24,7 @@ const FUNDS_GAS: u64 = 65_000;
 
 const BASE_GAS: u64 = 18_000;
 const OPEN_GAS: u64 = 18_000;
-const RECORD_GAS: u64 = 28_000;
+const RECORD_GAS: u64 = 7_000;
 const CHECK_GAS: u64 = 7_000;
 const STORE_GAS: u64 = 22_200;
 const TRANSFER_COST: u64 = 11_000;
@@ -290,10 +289,8 @@ impl Paying<'_> {
             return Ok(());
         }
         self.meter.spend(RECORD_GAS)?;
-        let window = &mut self.state.payout.limits_mut(coin).window;
-        window
-            .consume(amount, self.call.now)
-            .map_err(|Unordered| Halt::with(&Inherited::CheckpointUnorderedInsertion {}))
+        self.state.payout.limits_mut(coin).window.consume(amount, self.call.now);
+        Ok(())
     }
 
     fn require_gas(&self, required: u64) -> Result<(), Halt> {

@@ -42,10 +42,10 @@ end
 
 -- Makes the job of a payout that is due, and takes it to where it waits, or to the workers.
 local function start_payout(id, payment_id, payload, child, referral, hold, line)
-  local job = { kind = 'payout', epoch = '0' }
+  local job = { kind = 'payout' }
   local function begin(how, stage, ...)
-    how(id, job, stage, 'accept', line, 'kind', 'payout', 'payload', payload, 'epoch', '0', 'attempts', '0',
-      'created_at', NOW, 'payment', payment_id, ...)
+    how(id, job, stage, 'accept', line, 'kind', 'payout', 'payload', payload, 'created_at', NOW,
+      'payment', payment_id, ...)
   end
   if hold > 0 then
     local due = string.format('%.0f', NOW + hold)
@@ -71,8 +71,8 @@ local function start_registration(id, child, referrer, payload, line)
   redis.call('HSET', k, 'status', 'registering', 'referrer', referrer, 'job', id)
   redis.call('HSETNX', k, 'created_at', NOW)
   redis.call('HDEL', key('unblock'), child)
-  enqueue(id, { kind = 'register', epoch = '0' }, 'queued', 'accept', line, 'kind', 'register', 'payload', payload,
-    'epoch', '0', 'attempts', '0', 'created_at', NOW)
+  enqueue(id, { kind = 'register' }, 'queued', 'accept', line, 'kind', 'register', 'payload', payload,
+    'created_at', NOW)
   place(key('wallet:') .. child, id)
   place(key('wallet:') .. referrer, id)
 end

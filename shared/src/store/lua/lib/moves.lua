@@ -97,7 +97,7 @@ local CLAIMABLE = { queued = true, retrying = true, checking = true }
 -- `redelivered`: how often it came back from a worker that died, where it does now.
 local function claim(id, job, worker, redelivered)
   local before = job.stage
-  job.epoch = string.format('%.0f', job.epoch + 1)
+  job.epoch = string.format('%.0f', (job.epoch or 0) + 1)
   -- Not a departure from one stage to the other: nothing outside the hash changes.
   job.stage = 'checking'
   local line = { by = worker, from = before, redelivered = redelivered }
@@ -119,7 +119,7 @@ end
 local LEADER_STAGES = { ready = true, submitted = true, confirming = true }
 local function refusal(job, epoch, allowed, fence)
   if not job.stage then return 1 end
-  if job.epoch ~= epoch then return 2 end
+  if (job.epoch or '0') ~= epoch then return 2 end
   if not allowed[job.stage] then return 3 end
   if LEADER_STAGES[job.stage] and not is_fenced_in(fence) then return 4 end
   return 0
@@ -128,5 +128,5 @@ end
 -- The record that workers and the leader need of a job.
 local function brief(id, job)
   return { id, job.epoch or '0', job.payload, job.attempts or '0', job.pack_max or '0', job.refund_requested or '0',
-    job.created_at, job.stage, job.nonce or '' }
+    job.created_at, job.stage, job.nonce or '', job.kind }
 end
