@@ -9,8 +9,9 @@ import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 /// consumed in the present piece and in each of the four before it, so that an amount counts for the whole window after
 /// it, and for at most a piece longer. Nothing is searched, and no slot is ever added.
 ///
-/// Counts are in units of `2^shift`, rounded up: one base unit up to a limit of `2^39`, and less than a
-/// 270,000,000,000th of any limit above.
+/// Counts are in units of `2^shift`, rounded up: one base unit below a limit of `2^39`, and less than a
+/// 270,000,000,000th of any limit above. Another length gives another grid of pieces: what was consumed before may come back
+/// up to a piece earlier than it would have, never within the window.
 library RollingWindow {
     struct Window {
         uint208 limit; // OFF = no bound, and nothing is recorded

@@ -9,7 +9,7 @@ import {OddToken} from "../utils/OddToken.sol";
 
 /// @dev The formulas of gas.md, held against the worst that can happen. Everything starts cold.
 contract GasLimitTest is Base {
-    uint256 internal constant PAY_BASE = 150_000;
+    uint256 internal constant PAY_BASE = 180_000;
     uint256 internal constant PAY_ITEM = 70_000;
     uint256 internal constant PAY_HYBRID_ITEM = 105_000;
     uint256 internal constant PAY_RESERVE = 240_000;

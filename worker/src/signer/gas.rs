@@ -12,7 +12,7 @@ pub const MAX_TRANSACTION_BYTES: usize = 128 * 1024;
 /// A plain transfer: a cancel, or the filler of a hole.
 pub const TRANSFER: u64 = 21_000;
 
-const PAYOUT_BASE: u64 = 150_000;
+const PAYOUT_BASE: u64 = 180_000;
 /// Spent only where tokens misbehave; the contract wants it left before the last item.
 const PAYOUT_RESERVE: u64 = 240_000;
 const PAYOUT_SINGLE: u64 = 70_000;
@@ -101,9 +101,9 @@ mod tests {
 
     #[test]
     fn the_table_says_what_the_contracts_measured() {
-        assert_eq!(payouts(singles(1), Tokens::Expected, &[]), 460_000);
-        assert_eq!(payouts(PayoutMix { single: 3, hybrid: 2 }, Tokens::Expected, &[]), 810_000);
-        assert_eq!(payouts(PayoutMix { single: 3, hybrid: 2 }, Tokens::Worst, &[]), 1_095_000);
+        assert_eq!(payouts(singles(1), Tokens::Expected, &[]), 490_000);
+        assert_eq!(payouts(PayoutMix { single: 3, hybrid: 2 }, Tokens::Expected, &[]), 840_000);
+        assert_eq!(payouts(PayoutMix { single: 3, hybrid: 2 }, Tokens::Worst, &[]), 1_125_000);
         assert_eq!(registrations(10, &[]), 335_000);
     }
 

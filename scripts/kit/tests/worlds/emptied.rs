@@ -129,9 +129,10 @@ async fn what_only_the_chain_knew_is_brought_about_again_once_a_deep_reorganisat
     ensure!(world.contracts.referrer_of(child.parse()?).await?.is_zero(), "still registered");
     world.anvil.mine(4).await?;
     world.anvil.set_mining(Mining::Every(1)).await?;
-    until("signing to be frozen", LIMIT, || async {
+    // First the freeze, then all that was taken back: who resumes in between is told again of the third.
+    until("people to be told of the third", LIMIT, || async {
         let stats = client.get("/api/stats").await?.expect(&[200])?.body;
-        Ok(stats["closed_gates"].to_string().contains("lane:reconcile").then_some(()))
+        Ok(stats["closed_gates"].to_string().contains("never got the webhooks (1)").then_some(()))
     })
     .await?;
     client.resume("reconcile", "the fork is understood").await?.expect(&[200])?;
