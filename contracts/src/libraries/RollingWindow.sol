@@ -43,7 +43,7 @@ library RollingWindow {
         uint256 slot = _atNow(self.slot, self.length);
         uint256 free = _left(limit, slot);
         if (amount > free) revert WindowOverrun(amount, free);
-        // What is used is below `2^39` units, and an amount at most the rest of the limit: the count has room.
+        // Where anything is left, what counts is below `2^39` units, and so is the amount: the count has room.
         self.slot = slot + _toUnits(amount, slot >> SHIFT_AT);
     }
 

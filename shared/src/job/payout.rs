@@ -4,8 +4,8 @@ use crate::ids::{ExternalId, PaymentId, Source, Wallet};
 use crate::money::Commission;
 
 /// Pay `referrer` the commission on one payment of `child`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(from = "Stored", into = "Stored")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
+#[serde(from = "Stored")]
 pub struct Payout {
     /// What source and external id come to.
     pub payment_id: PaymentId,
@@ -17,7 +17,7 @@ pub struct Payout {
 }
 
 /// A payout as it is kept: what can be derived is not kept a million times.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Stored {
     source: Source,
     external_id: ExternalId,
@@ -32,13 +32,6 @@ impl From<Stored> for Payout {
         let Stored { source, external_id, child, referrer, commission } = stored;
         let payment_id = PaymentId::derive(source.as_str(), external_id.as_str());
         Self { payment_id, source, external_id, child, referrer, commission }
-    }
-}
-
-impl From<Payout> for Stored {
-    fn from(payout: Payout) -> Self {
-        let Payout { source, external_id, child, referrer, commission, .. } = payout;
-        Self { source, external_id, child, referrer, commission }
     }
 }
 

@@ -42,10 +42,7 @@ async fn an_entry_that_its_job_does_not_name_is_acknowledged_and_deleted() {
 #[tokio::test]
 async fn while_jobs_wait_they_are_read_and_claimed_at_once_and_then_waited_for() {
     let (_redis, world) = support::start().await;
-    let mut jobs = Vec::new();
-    for _ in 0..5 {
-        jobs.push(world.payout().await.1);
-    }
+    let jobs = world.payouts(5).await;
     inject(&world, &shared::ids::JobId::generate().to_string()).await;
     let mut claims = world.store.claims("worker").await.unwrap();
     let mut claimed = Vec::new();

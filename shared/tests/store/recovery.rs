@@ -18,10 +18,7 @@ async fn field(world: &World, job: JobId, name: &str) -> Option<String> {
 #[tokio::test]
 async fn a_job_whose_workers_keep_dying_is_dead_lettered_and_its_neighbours_are_not_even_counted() {
     let (_redis, world) = support::start().await;
-    let mut jobs = Vec::new();
-    for _ in 0..5 {
-        jobs.push(world.payout().await.1);
-    }
+    let jobs = world.payouts(5).await;
     assert_eq!(MOST_REDELIVERIES, 3, "the runbook and docs/redis.md tell operators what `poison` proves");
     // All five die with their first worker; from then on each is alone, and only one keeps killing.
     assert_eq!(world.claim().await.len(), 5);

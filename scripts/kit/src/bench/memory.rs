@@ -32,8 +32,7 @@ pub(super) async fn measure(size: Size) -> Result<Report> {
         figures: vec![
             Figure::of("Redis per waiting job", "bytes", &[waiting]).at_most(1_638.4).ratio(),
             Figure::of("Redis with all that wait", "GB", &[in_all]).at_most(1.7),
-            // Nobody asked for a bound; this one is there to be compared with.
-            Figure::of("Redis per finished job", "bytes", &[finished]).at_most(2_560.0).ratio(),
+            Figure::of("Redis per finished job", "bytes", &[finished]).at_most(2_048.0).ratio(),
             Figure::of("resident, relayer that leads, most", "MB", &[relayer]).at_most(60.0).ratio(),
             Figure::of("resident, API, most", "MB", &[api]).at_most(60.0).ratio(),
         ],

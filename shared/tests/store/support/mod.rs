@@ -145,6 +145,14 @@ impl World {
         self.paid_by(self.referred().await).await
     }
 
+    pub async fn payouts(&self, count: usize) -> Vec<JobId> {
+        let mut jobs = Vec::new();
+        for _ in 0..count {
+            jobs.push(self.payout().await.1);
+        }
+        jobs
+    }
+
     pub async fn refund(&self, refund: &Refund) -> Refunded {
         match self.store.refund(refund).await.unwrap() {
             Intake::Open(refunded) => refunded,
