@@ -20,6 +20,8 @@ contract GasLimitTest is Base {
 
     AffiliatePayout internal odd;
     OddToken internal token;
+    /// @dev What else is cold at the beginning of a call.
+    address[] internal extra;
 
     function setUp() public override {
         super.setUp();
@@ -77,6 +79,55 @@ contract GasLimitTest is Base {
         }
     }
 
+    /// @dev A treasury's balance and allowance are read, of both tokens, before the first item.
+    function test_Payout_TheWorstLimitBearsReadsThatBurnNearlyAll() public {
+        (OddToken first, AffiliatePayout costly) = _costlyToRead();
+        uint256[3] memory sizes = [uint256(1), 10, 30];
+        for (uint256 k = 0; k < 3; ++k) {
+            uint256 limit = PAY_BASE + sizes[k] * PAY_WORST_HYBRID_ITEM;
+            _checkOf(costly, _items(sizes[k], 1e18), limit, PayoutOutcome.TransferFailed);
+        }
+        first.setReadMode(OddToken.Read.BurnAll);
+        token.setReadMode(OddToken.Read.BurnAll);
+        for (uint256 k = 0; k < 3; ++k) {
+            uint256 limit = PAY_BASE + sizes[k] * PAY_WORST_HYBRID_ITEM;
+            _checkOf(costly, _items(sizes[k], 1e18), limit, PayoutOutcome.FundsLow);
+        }
+    }
+
+    /// @dev And the expected limit, where the transfers are those of usual tokens.
+    function test_Payout_TheExpectedLimitBearsReadsThatBurnNearlyAll() public {
+        (, AffiliatePayout costly) = _costlyToRead();
+        for (uint256 i = 0; i < 100; ++i) {
+            token.setTransferMode(_referrer(i), OddToken.Transfer.Good);
+        }
+        uint256[3] memory sizes = [uint256(1), 10, 100];
+        for (uint256 k = 0; k < 3; ++k) {
+            uint256 limit = PAY_BASE + sizes[k] * PAY_HYBRID_ITEM + PAY_RESERVE;
+            _checkOf(costly, _items(sizes[k], 1e18), limit, PayoutOutcome.Paid);
+        }
+    }
+
+    /// @dev A contract that pays from a treasury, of two tokens whose reads are dear; the second burns all of a transfer.
+    function _costlyToRead() private returns (OddToken first, AffiliatePayout costly) {
+        first = new OddToken();
+        costly = _deployPayout(address(first), address(token));
+        address treasury = address(0x7EA5);
+        OddToken[2] memory both = [first, token];
+        for (uint256 i = 0; i < 2; ++i) {
+            both[i].mint(treasury, 1e30);
+            both[i].setReadMode(OddToken.Read.Costly);
+            vm.prank(treasury);
+            both[i].approve(address(costly), 1e30);
+        }
+        for (uint256 i = 0; i < 100; ++i) {
+            token.setTransferMode(_referrer(i), OddToken.Transfer.BurnAll);
+        }
+        vm.prank(admin);
+        costly.setTreasury(treasury);
+        extra = [address(costly), address(first)];
+    }
+
     /// @dev Around the guard, in small steps: an item is paid, or all reverts; a costly transfer is never starved.
     function test_Payout_TheGuardLeavesNoGap() public {
         for (uint256 hybrid = 0; hybrid < 2; ++hybrid) {
@@ -122,8 +173,12 @@ contract GasLimitTest is Base {
     }
 
     function _check(Payout[] memory items, uint256 limit, PayoutOutcome expected) private {
+        _checkOf(odd, items, limit, expected);
+    }
+
+    function _checkOf(AffiliatePayout of_, Payout[] memory items, uint256 limit, PayoutOutcome expected) private {
         uint256 snapshot = cheats.snapshotState();
-        (bool ok, bytes memory answer) = _call(address(odd), abi.encodeCall(odd.payAffiliateBatch, (items)), limit);
+        (bool ok, bytes memory answer) = _call(address(of_), abi.encodeCall(odd.payAffiliateBatch, (items)), limit);
         assertTrue(ok, "the limit is enough");
         if (ok) {
             PayoutOutcome[] memory outcomes = abi.decode(answer, (PayoutOutcome[]));
@@ -150,6 +205,9 @@ contract GasLimitTest is Base {
         address[5] memory all = [address(odd), address(payout), address(registry), address(usdc), address(token)];
         for (uint256 i = 0; i < all.length; ++i) {
             cheats.cool(all[i]);
+        }
+        for (uint256 i = 0; i < extra.length; ++i) {
+            cheats.cool(extra[i]);
         }
     }
 

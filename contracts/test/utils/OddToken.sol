@@ -19,7 +19,8 @@ contract OddToken {
         Good,
         Revert,
         BurnAll,
-        Short
+        Short,
+        Costly
     }
 
     mapping(address account => uint256) private _balances;
@@ -113,6 +114,10 @@ contract OddToken {
         if (readMode == Read.Revert) revert("unreadable");
         if (readMode == Read.BurnAll) {
             while (true) {}
+        }
+        if (readMode == Read.Costly) {
+            uint256 left = gasleft() - 24_000;
+            while (gasleft() > left) {}
         }
         if (readMode == Read.Short) {
             assembly {

@@ -89,6 +89,11 @@ fn entry_pair(entry: &str, job: Option<String>) -> Option<(String, String)> {
 }
 
 impl Claims {
+    /// As after a claim that found jobs: the next one does not wait, if there are any.
+    pub fn expect_jobs(&mut self) {
+        self.busy = true;
+    }
+
     /// Waits up to `patience` for new jobs and claims up to `count` of them. Never drop this future half-way: its reply
     /// would be lost with the entries already assigned to us.
     pub async fn next(&mut self, count: usize, patience: Duration) -> Result<Vec<Brief>, StoreError> {

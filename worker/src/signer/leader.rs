@@ -186,11 +186,13 @@ impl Leader {
         let round = async {
             if self.must_take_over {
                 self.take_over().await?;
+                // A round may ask for the next one, also where it comes to its end.
+                self.must_take_over = false;
             }
             self.round().await
         };
         let Err(error) = round.await else {
-            (self.must_take_over, self.away_since) = (false, None);
+            self.away_since = None;
             return Passed::Whole;
         };
         if matches!(error, RoundError::Fenced) {

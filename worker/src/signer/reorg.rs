@@ -93,7 +93,8 @@ impl Leader {
     /// another one.
     async fn take_back(&mut self, number: BlockNumber, deep: Head) -> Result<bool, RoundError> {
         let from = lowest(number);
-        // Also where a question on the way gets no answer: the next time there may be nothing left to take back.
+        // Also where a question on the way gets no answer, and whatever the counts below say: a command that arrived twice
+        // answers that there was nothing to take back.
         self.must_take_over = true;
         let (undone, is_sure) = self.undo(from, deep).await?;
         crash_point!("after_undo");

@@ -180,7 +180,7 @@ impl Run {
             let (fence, keeper) = leader.lease();
             (fence.clone(), keeper.clone())
         });
-        let mut life = live(self.activity, seat.ctx.clone(), leader);
+        let mut life = live(self.activity, seat, leader);
         let reached = loop {
             if let Poll::Ready(memory) = poll(life.as_mut()) {
                 break Some(Reached::Rests(memory));
@@ -215,7 +215,8 @@ fn renew(ctx: &Context, fence: &Fence, keeper: &LeaseKeeper) -> LeaseState {
 type Life = Pin<Box<dyn Future<Output = Memory>>>;
 
 /// The production code of an activity.
-fn live(activity: Activity, ctx: Context, leader: Option<Leader>) -> Life {
+fn live(activity: Activity, seat: &Seat, leader: Option<Leader>) -> Life {
+    let (ctx, is_amid_work) = (seat.ctx.clone(), seat.is_amid_work);
     match (activity, leader) {
         (Activity::Acquire, _) => Box::pin(acquire(ctx)),
         (Activity::Renew, Some(leader)) => Box::pin(async move {
@@ -237,6 +238,9 @@ fn live(activity: Activity, ctx: Context, leader: Option<Leader>) -> Life {
         }
         (Activity::Claim, _) => Box::pin(async move {
             if let Ok(mut claims) = ctx.store.claims(&ctx.worker).await {
+                if is_amid_work {
+                    claims.expect_jobs();
+                }
                 let _ = consumer::claim_once(&ctx, &mut claims).await;
             }
             Memory::Nothing
