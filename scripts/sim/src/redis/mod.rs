@@ -1,11 +1,13 @@
-//! One Redis as plain data, for simulation: it runs the production scripts in a Lua 5.1 of its own and answers as Redis 7.0
+//! One Redis as plain data, for simulation: it runs the production scripts in LuaJIT, whose language is
+//! that of Redis's Lua 5.1, and answers as Redis 7.0
 //! does to every command that the store uses. `scripts/differential` holds it against a real server.
 //!
 //! What is decided here and not by Redis:
 //! * Time is the caller's: each command says when it happens.
 //! * Nothing blocks. A blocking read that finds nothing answers nil at once; whoever drives the simulation asks again.
 //! * What Redis keeps in no particular order (the fields of a hash, the members of a set) comes sorted; see
-//!   [`SimRedis::prefer`]. Nothing in the scripts may depend on it.
+//!   [`SimRedis::prefer`]; so do the fields of a table that a script turns into JSON, and `pairs` has an order of
+//!   its own. Nothing in the scripts may depend on any of it.
 //! * A key is gone from the millisecond after its expiry on, whoever looks or does not.
 
 mod hash;

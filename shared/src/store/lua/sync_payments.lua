@@ -21,8 +21,8 @@ local function differs(payment, stage, at)
   if payment.decision == 'paid_on_chain' then return nil end
   if not payment.job then return 'it was decided as ' .. payment.decision .. ', without a job, and it is paid' end
   if stage == 'cancelled' then return 'its job ' .. payment.job .. ' was cancelled, and it is paid' end
-  for field, offset in pairs({ referrer = 3, usdc = 5, sge = 6 }) do
-    local said = ARGV[at + offset]
+  for _, place in ipairs({ { 'referrer', 3 }, { 'usdc', 5 }, { 'sge', 6 } }) do
+    local field, said = place[1], ARGV[at + place[2]]
     if payment[field] ~= said then
       return field .. ' is ' .. said .. ' on the chain and ' .. (payment[field] or 'nothing') .. ' in its job ' .. payment.job
     end

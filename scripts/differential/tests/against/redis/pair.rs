@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use redis::{RedisResult, Value};
+use serde_json::value::RawValue;
 use sim::redis::SimRedis;
 
 use super::server::Real;
@@ -201,10 +202,10 @@ fn without_block<'a>(words: &[&'a [u8]]) -> Vec<&'a [u8]> {
     }
 }
 
-/// A reply without what Redis leaves open (the order of members and fields) or what is about its own memory.
+/// A reply without what Redis and its Lua leave open (the order of members, and of fields, also in JSON) or what is about its own memory.
 fn comparable(name: &str, words: &[&[u8]], reply: &RedisResult<Value>) -> Result<Value, String> {
     let value = match reply {
-        Ok(value) => value.clone(),
+        Ok(value) => json_sorted(value),
         Err(error) => return Err(told(error)),
     };
     let what = words.get(1).map(|word| word.to_ascii_uppercase()).unwrap_or_default();
@@ -249,6 +250,34 @@ fn told(error: &redis::RedisError) -> String {
     }
     let detail = detail.split_once(", on @user_script").map_or(detail, |(before, _)| before);
     format!("{:?} {} {detail}", error.kind(), error.code().unwrap_or_default())
+}
+
+/// With the fields of every JSON object in order; a timeline is several of them, parted by tabs.
+fn json_sorted(value: &Value) -> Value {
+    match value {
+        Value::Array(items) => Value::Array(items.iter().map(json_sorted).collect()),
+        Value::BulkString(bytes) if bytes.starts_with(b"{") => {
+            let text = String::from_utf8_lossy(bytes);
+            let parts: Vec<String> = text.split('\t').map(fields_sorted).collect();
+            Value::BulkString(parts.join("\t").into_bytes())
+        }
+        other => other.clone(),
+    }
+}
+
+/// Everything but their order stays as it was written.
+fn fields_sorted(json: &str) -> String {
+    if let Ok(fields) = serde_json::from_str::<BTreeMap<String, Box<RawValue>>>(json) {
+        let fields = fields.iter().map(|(name, value)| format!("{name:?}:{}", fields_sorted(value.get())));
+        return format!("{{{}}}", fields.collect::<Vec<_>>().join(","));
+    }
+    match serde_json::from_str::<Vec<Box<RawValue>>>(json) {
+        Ok(items) => {
+            let items = items.iter().map(|item| fields_sorted(item.get()));
+            format!("[{}]", items.collect::<Vec<_>>().join(","))
+        }
+        Err(_) => json.to_owned(),
+    }
 }
 
 fn sorted(value: Value) -> Value {

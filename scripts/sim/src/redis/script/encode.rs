@@ -89,6 +89,8 @@ fn write_table(out: &mut Vec<u8>, table: &Table, depth: usize) -> Result<(), Str
             Ok(())
         }
         None => {
+            // `for_each` has them in an order that differs from one run to the next.
+            pairs.sort_by_cached_key(|(key, _)| key.as_string().map(|name| name.as_bytes().to_vec()));
             out.push(b'{');
             for (at, (key, value)) in pairs.iter().enumerate() {
                 if at > 0 {

@@ -4,6 +4,9 @@
 /// nothing. Returns a function that runs another and returns whether it came to its end, and its result or error.
 pub(super) const PRELUDE: &str = r"
 local call, encode, decode = ...
+-- Interpreted, as in Redis: scripts are too short for more to pay.
+jit.off()
+jit = nil
 local error, pcall, setmetatable, tostring, type = error, pcall, setmetatable, tostring, type
 
 -- The error of a command is a table, of which a script that catches it sees the text.

@@ -40,7 +40,8 @@ thread_local! {
 
 impl Vm {
     fn new() -> mlua::Result<Self> {
-        let lua = Lua::new_with(StdLib::TABLE | StdLib::STRING | StdLib::MATH, LuaOptions::new())?;
+        let lua =
+            Lua::new_with(StdLib::TABLE | StdLib::STRING | StdLib::MATH | StdLib::JIT, LuaOptions::new())?;
         lua.gc_set_mode(GcMode::Incremental(GcIncParams::default().pause(GC_PAUSE)));
         let call = lua.create_function(|lua, words: MultiValue| call(lua, &words))?;
         let encode = lua.create_function(|lua, value: Value| match encode::encode(&value) {
