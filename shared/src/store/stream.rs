@@ -89,7 +89,8 @@ fn entry_pair(entry: &str, job: Option<String>) -> Option<(String, String)> {
 }
 
 impl Claims {
-    /// As after a claim that found jobs: the next one does not wait, if there are any.
+    /// As after a claim that found jobs: the next one does not wait, if there are any. For a checker, which keeps nothing from
+    /// one claim to the next.
     pub fn expect_jobs(&mut self) {
         self.busy = true;
     }

@@ -291,6 +291,8 @@ async fn the_next_nonce_never_goes_below_an_open_one() {
     assert!(!store.set_next_nonce(fence, SIGNER, Some(nonce(1)), nonce(0)).await.unwrap());
     assert!(!store.set_next_nonce(fence, SIGNER, Some(nonce(0)), nonce(7)).await.unwrap());
     assert!(store.set_next_nonce(fence, SIGNER, Some(nonce(1)), nonce(7)).await.unwrap());
+    // Its second copy finds what the first one wrote.
+    assert!(store.set_next_nonce(fence, SIGNER, Some(nonce(1)), nonce(7)).await.unwrap());
     assert_eq!(store.next_nonce(SIGNER).await.unwrap(), Some(nonce(7)));
 }
 

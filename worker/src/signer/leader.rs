@@ -186,7 +186,7 @@ impl Leader {
         let round = async {
             if self.must_take_over {
                 self.take_over().await?;
-                // A round may ask for the next one, also where it comes to its end.
+                // Here and not behind the round, which may ask for the next takeover (`take_back`) and end well.
                 self.must_take_over = false;
             }
             self.round().await

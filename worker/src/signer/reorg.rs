@@ -192,16 +192,10 @@ impl Leader {
     /// Returns how many, and whether that is all: endpoints may contradict each other about some. Looks at all that are done:
     /// one that was settled today may have been paid long ago, and one paid just now may have been settled before it.
     async fn undo(&mut self, from: BlockNumber, deep: Head) -> Result<(u64, bool), RoundError> {
-        let (mut offset, mut undone, mut is_sure) = (0, 0, true);
-        loop {
-            let done = self.ctx.store.done(offset).await?;
-            let in_question = done.iter().filter(|(_, block)| block.is_none_or(|block| block >= from));
-            let ids: Vec<JobId> = in_question.map(|(id, _)| *id).collect();
-            if done.is_empty() {
-                return Ok((undone, is_sure));
-            }
+        let (mut undone, mut is_sure) = (0, true);
+        for ids in self.done_from(from).await?.chunks(SLICE) {
             let mut jobs: Vec<Brief> = Vec::with_capacity(ids.len());
-            for (id, brief) in ids.iter().zip(self.ctx.store.each_brief(&ids).await?) {
+            for (id, brief) in ids.iter().zip(self.ctx.store.each_brief(ids).await?) {
                 match brief {
                     Ok(brief) => jobs.extend(brief),
                     Err(error) if error.is_of_one_record() => self.cannot_undo(*id, &error).await?,
@@ -218,10 +212,25 @@ impl Leader {
             let applied = self.ctx.store.undo(&self.fence, deep.number, &gone).await?;
             super::watch::unfenced(&applied)?;
             // One that is in the wrong index stays there.
-            let left = applied.iter().filter(|applied| applied.is_ok()).count();
-            self.ctx.metrics.undone.inc_by(left as u64);
-            undone += left as u64;
-            offset += done.len() - left;
+            let left = applied.iter().filter(|applied| applied.is_ok()).count() as u64;
+            self.ctx.metrics.undone.inc_by(left);
+            undone += left;
+        }
+        Ok((undone, is_sure))
+    }
+
+    /// What is done by its index, and by its record in a block from `from` on or in none. All of it is read before any is taken
+    /// back: nothing says reliably by how much the index has shrunk, and those behind would be passed over.
+    async fn done_from(&self, from: BlockNumber) -> Result<Vec<JobId>, RoundError> {
+        let (mut offset, mut ids) = (0, Vec::new());
+        loop {
+            let done = self.ctx.store.done(offset).await?;
+            if done.is_empty() {
+                return Ok(ids);
+            }
+            offset += done.len();
+            let in_question = done.iter().filter(|(_, block)| block.is_none_or(|block| block >= from));
+            ids.extend(in_question.map(|(id, _)| *id));
         }
     }
 }

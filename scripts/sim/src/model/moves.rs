@@ -47,6 +47,7 @@ impl Checking {
             }
             (false, _) => {
                 begins(Activity::Claim);
+                begins(Activity::ClaimAmidWork);
                 if state.left.ticks < self.setting.budget.ticks {
                     begins(Activity::Reclaim);
                 }

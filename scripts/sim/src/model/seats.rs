@@ -27,8 +27,6 @@ pub(super) struct Seat {
     pub(super) alone: Mutex<()>,
     /// Distinguishes what it does from what others do, also in other models.
     pub(super) salt: u64,
-    /// It claims as one that found jobs the last time.
-    pub(super) is_amid_work: bool,
     /// A mutant's.
     pub(super) trusts_from_after_the_call: bool,
 }
@@ -56,17 +54,7 @@ impl Seat {
             shutdown: CancellationToken::new(),
         };
         let salt = hash_of(&(model, who, incarnation));
-        // It alternates among processes and along their lives, so that both ways are walked.
-        let is_amid_work = (who + incarnation) % 2 == 1;
-        Self {
-            ctx,
-            clock,
-            next_id,
-            alone: Mutex::default(),
-            salt,
-            is_amid_work,
-            trusts_from_after_the_call: late,
-        }
+        Self { ctx, clock, next_id, alone: Mutex::default(), salt, trusts_from_after_the_call: late }
     }
 }
 

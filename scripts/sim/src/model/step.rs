@@ -93,6 +93,8 @@ pub(super) enum Activity {
     Resign,
     /// Read the queue, claim, check, store the verdicts.
     Claim,
+    /// The same by one that found jobs the last time: a script reads the queue and claims at once.
+    ClaimAmidWork,
     /// Take over one job from a worker that went silent.
     Reclaim,
     /// Queue what is due again.
@@ -180,7 +182,7 @@ impl Run {
             let (fence, keeper) = leader.lease();
             (fence.clone(), keeper.clone())
         });
-        let mut life = live(self.activity, seat, leader);
+        let mut life = live(self.activity, seat.ctx.clone(), leader);
         let reached = loop {
             if let Poll::Ready(memory) = poll(life.as_mut()) {
                 break Some(Reached::Rests(memory));
@@ -215,8 +217,7 @@ fn renew(ctx: &Context, fence: &Fence, keeper: &LeaseKeeper) -> LeaseState {
 type Life = Pin<Box<dyn Future<Output = Memory>>>;
 
 /// The production code of an activity.
-fn live(activity: Activity, seat: &Seat, leader: Option<Leader>) -> Life {
-    let (ctx, is_amid_work) = (seat.ctx.clone(), seat.is_amid_work);
+fn live(activity: Activity, ctx: Context, leader: Option<Leader>) -> Life {
     match (activity, leader) {
         (Activity::Acquire, _) => Box::pin(acquire(ctx)),
         (Activity::Renew, Some(leader)) => Box::pin(async move {
@@ -236,9 +237,9 @@ fn live(activity: Activity, seat: &Seat, leader: Option<Leader>) -> Life {
         (Activity::Renew | Activity::Pass | Activity::Resign, None) => {
             Box::pin(std::future::ready(Memory::Nothing))
         }
-        (Activity::Claim, _) => Box::pin(async move {
+        (Activity::Claim | Activity::ClaimAmidWork, _) => Box::pin(async move {
             if let Ok(mut claims) = ctx.store.claims(&ctx.worker).await {
-                if is_amid_work {
+                if activity == Activity::ClaimAmidWork {
                     claims.expect_jobs();
                 }
                 let _ = consumer::claim_once(&ctx, &mut claims).await;

@@ -1,10 +1,12 @@
 -- Sets the next nonce after a takeover looked at the chain. Never below a journaled nonce that is open.
 -- KEYS: 1 = lane prefix
 -- ARGV: 1 = lease value, 2 = signer, 3 = expected next nonce or '', 4 = new next nonce
--- Returns: 0 set, 1 lease not ours, 2 the stored nonce is not the expected one, 3 a nonce is open at or above it
+-- Returns: 0 set, 1 lease not ours, 2 the stored nonce is neither the expected one nor the new one, 3 a nonce is open at or above it
 if not is_fenced_in(ARGV[1]) then return 1 end
 local k = key('signer:') .. ARGV[2]
-if (redis.call('HGET', k, 'next') or '') ~= ARGV[3] then return 2 end
+local stored = redis.call('HGET', k, 'next') or ''
+-- What arrives a second time finds the new one.
+if stored ~= ARGV[3] and stored ~= ARGV[4] then return 2 end
 local top = redis.call('ZRANGE', key('open:') .. ARGV[2], -1, -1)[1]
 if top and tonumber(top) >= tonumber(ARGV[4]) then return 3 end
 redis.call('HSET', k, 'next', ARGV[4])
