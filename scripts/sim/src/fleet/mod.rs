@@ -37,7 +37,7 @@ use crate::chain::CheapKey;
 
 pub use audit::Sums;
 pub use merchant::Asked;
-pub use mutants::{Mutant, mutants};
+pub use mutants::{Mutant, mutants, second_copies};
 pub use world::Faults;
 
 /// In virtual time, how long after the storm everything may take to come to its end.

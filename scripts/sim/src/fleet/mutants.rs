@@ -64,6 +64,16 @@ pub fn mutants() -> Vec<Mutant> {
     ]
 }
 
+/// No defect, but bad luck: whatever the leader takes back, it gets the answer to a second copy of the command.
+pub fn second_copies() -> Mutant {
+    patched("undo answers as its second copy", &[UNDO_TWICE], &[])
+}
+
+const UNDO_TWICE: Patch = Patch {
+    script: Some("undo"),
+    from: "if no == 0 then undo(id, job) end",
+    to: "if no == 0 then undo(id, job) no = 3 end",
+};
 const NO_TAKEOVER: Patch = Patch {
     script: Some("reclaim"),
     from: "if not found then return out end",
