@@ -94,7 +94,7 @@ impl Leader {
     async fn take_back(&mut self, number: BlockNumber, deep: Head) -> Result<bool, RoundError> {
         let from = lowest(number);
         // Also where a question on the way gets no answer, and whatever the counts below say: a command that arrived twice
-        // answers that there was nothing to take back.
+        // answers that there was nothing to take back. While endpoints contradict each other, each head costs a takeover.
         self.must_take_over = true;
         let (undone, is_sure) = self.undo(from, deep).await?;
         crash_point!("after_undo");

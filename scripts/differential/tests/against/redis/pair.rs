@@ -202,7 +202,8 @@ fn without_block<'a>(words: &[&'a [u8]]) -> Vec<&'a [u8]> {
     }
 }
 
-/// A reply without what Redis and its Lua leave open (the order of members, and of fields, also in JSON) or what is about its own memory.
+/// A reply without what Redis and its Lua leave open (the order of members, and of fields, also in JSON), or what is about
+/// Redis's own memory.
 fn comparable(name: &str, words: &[&[u8]], reply: &RedisResult<Value>) -> Result<Value, String> {
     let value = match reply {
         Ok(value) => json_sorted(value),
