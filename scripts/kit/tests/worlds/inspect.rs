@@ -52,6 +52,8 @@ async fn scene() -> Result<Scene> {
 
     let payout = world.contracts.payout();
     world.contracts.as_owner(payout.pause()).await?;
+    // As above: one that has not seen it would check and sign, and no block would ever come to show what became of it.
+    world.anvil.until_block(world.anvil.block_number().await? + 2, LIMIT).await?;
     world.anvil.set_mining(Mining::Manual).await?;
     let gated = pay(&client, &payer, 1, "gated").await?.remove(0);
     at_stage(&client, &gated, "gated").await?;
