@@ -92,7 +92,8 @@ impl Store {
     /// What the journal says about `signer`.
     pub async fn signer_journal(&self, signer: Address) -> Result<Journal, StoreError> {
         let next = self.next_nonce(signer).await?;
-        let (records, unreadable) = self.open_txs(signer).await?;
+        let index = self.open_nonces(signer).await?;
+        let (records, unreadable) = self.open_txs(signer, &index).await?;
         let unreadable: Vec<Nonce> = unreadable.into_iter().map(|(nonce, _)| nonce).collect();
         let mut open: Vec<Nonce> = records.iter().map(|record| record.nonce).collect();
         open.extend(&unreadable);

@@ -247,6 +247,15 @@ impl Store {
         Ok(out)
     }
 
+    /// Jobs settled from the chain in blocks up to `block`, which wait to be deep enough.
+    pub async fn settling(&self, up_to: BlockNumber, count: usize) -> Result<Vec<JobId>, StoreError> {
+        let key = self.keys.settling();
+        let mut command = redis::cmd("ZRANGEBYSCORE");
+        command.arg(&key).arg("-inf").arg(up_to.get()).arg("LIMIT").arg(0).arg(count);
+        let ids: Vec<String> = self.read_often("settling", &command).await?;
+        ids.iter().map(|id| codec::parse(&key, "job", id, "a job id")).collect()
+    }
+
     /// What the leader needs of these jobs, in order; `None` where a job is gone, or cannot be read, which is logged.
     pub async fn briefs(&self, ids: &[JobId]) -> Result<Vec<Option<Brief>>, StoreError> {
         let each = self.each_brief(ids).await?.into_iter().zip(ids);

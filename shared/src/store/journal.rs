@@ -68,6 +68,16 @@ pub enum Journaled {
     Cancelling,
 }
 
+/// What the journal said to where a transaction was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Noted {
+    /// Noted at this time (unix milliseconds).
+    At(u64),
+    Fenced,
+    /// The nonce is closed.
+    NotOpen,
+}
+
 /// A job that the contract's state, deep enough, says is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FinishedJob {
@@ -195,16 +205,22 @@ impl Store {
         })
     }
 
-    /// Every open nonce, in order; and those whose record cannot be read, with the error.
+    /// The nonces that are open by their index, in order.
+    pub async fn open_nonces(&self, signer: Address) -> Result<Vec<Nonce>, StoreError> {
+        let key = self.keys.open(signer);
+        let nonces: Vec<String> =
+            self.read_often("open nonces", redis::cmd("ZRANGE").arg(&key).arg(0).arg(-1)).await?;
+        nonces.iter().map(|nonce| codec::parse(&key, "nonce", nonce, "a nonce")).collect()
+    }
+
+    /// What was journaled for each of these nonces, in their order; and those whose record cannot be read, with the error.
     pub async fn open_txs(
         &self,
         signer: Address,
+        nonces: &[Nonce],
     ) -> Result<(Vec<TxRecord>, Vec<(Nonce, StoreError)>), StoreError> {
-        let nonces: Vec<String> =
-            self.read("open nonces", redis::cmd("ZRANGE").arg(self.keys.open(signer)).arg(0).arg(-1)).await?;
         let (mut readable, mut unreadable) = (Vec::with_capacity(nonces.len()), Vec::new());
-        for nonce in nonces {
-            let nonce = codec::parse("open", "nonce", &nonce, "a nonce")?;
+        for &nonce in nonces {
             match self.tx(signer, nonce).await {
                 Ok(tx) => readable.extend(tx),
                 Err(error) if error.is_of_one_record() => unreadable.push((nonce, error)),
@@ -225,26 +241,28 @@ impl Store {
         read_tx(nonce, &Record { key: &key, fields: &fields }).map(Some)
     }
 
-    /// Records where a nonce's transaction is seen in the chain, or (`None`) that it is not. Returns the Redis clock in
-    /// milliseconds; `None` when fenced or closed.
+    /// Records where a nonce's transaction is seen in the chain, or (`None`) that it is not.
     pub async fn include(
         &self,
         fence: &Fence,
         signer: Address,
         nonce: Nonce,
         seen: Option<Inclusion>,
-    ) -> Result<Option<u64>, StoreError> {
+    ) -> Result<Noted, StoreError> {
         let hash = seen.map(|seen| seen.hash.to_string()).unwrap_or_default();
         let block = seen.map(|seen| seen.block.to_string()).unwrap_or_default();
         let args = Args::new().arg(fence).arg(format!("{signer:#x}")).arg(nonce).arg(hash).arg(block);
         let reply: Vec<String> = self.run(&script::INCLUDE, args).await?;
-        match reply.first().map(String::as_str) {
+        let unknown = || StoreError::UnknownReply { script: "include", value: format!("{reply:?}") };
+        Ok(match reply.first().map(String::as_str) {
             Some("0") => {
-                codec::parse("include", "at", reply.get(1).map_or("", String::as_str), "unix milliseconds")
-                    .map(Some)
+                let at = reply.get(1).ok_or_else(unknown)?;
+                Noted::At(codec::parse("include", "at", at, "unix milliseconds")?)
             }
-            _ => Ok(None),
-        }
+            Some("1") => Noted::Fenced,
+            Some("2") => Noted::NotOpen,
+            _ => return Err(unknown()),
+        })
     }
 
     /// Takes jobs to done.
@@ -290,15 +308,6 @@ impl Store {
         let args = Args::new().arg(fence).arg(format!("{signer:#x}")).arg(lowest).arg(count);
         let opened: i64 = self.run_durably(&script::REOPEN, args).await?;
         Ok(u64::try_from(opened).ok())
-    }
-
-    /// Jobs settled from the chain in blocks up to `block`, which wait to be deep enough.
-    pub async fn settling(&self, up_to: BlockNumber, count: usize) -> Result<Vec<JobId>, StoreError> {
-        let key = self.keys.settling();
-        let mut command = redis::cmd("ZRANGEBYSCORE");
-        command.arg(&key).arg("-inf").arg(up_to.get()).arg("LIMIT").arg(0).arg(count);
-        let ids: Vec<String> = self.read_often("settling", &command).await?;
-        ids.iter().map(|id| codec::parse(&key, "job", id, "a job id")).collect()
     }
 }
 

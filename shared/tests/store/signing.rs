@@ -5,8 +5,8 @@ use shared::job::FailureClass;
 use shared::job_state::Stage;
 use shared::money::{Commission, Sge, Usdc};
 use shared::store::{
-    Departure, Exit, Fence, FinishedJob, JournalOutcome, Journaled, NewTx, RefundOutcome, Refunded, Refusal,
-    SIGNING, SettledJob,
+    Departure, Exit, Fence, FinishedJob, JournalOutcome, Journaled, NewTx, Noted, RefundOutcome, Refunded,
+    Refusal, SIGNING, SettledJob,
 };
 use shared::tx::{Held, Inclusion, TxRecord};
 use shared::tx_state::TxState;
@@ -23,7 +23,8 @@ fn nonce(n: u64) -> Nonce {
 
 /// What is open, all of it readable.
 async fn open(world: &World) -> Vec<TxRecord> {
-    let (readable, unreadable) = world.store.open_txs(SIGNER).await.unwrap();
+    let index = world.store.open_nonces(SIGNER).await.unwrap();
+    let (readable, unreadable) = world.store.open_txs(SIGNER, &index).await.unwrap();
     assert!(unreadable.is_empty(), "{unreadable:?}");
     readable
 }
@@ -40,7 +41,7 @@ async fn assert_fenced(world: &World, fence: &Fence) {
     assert_eq!(store.journal(fence, &tx).await.unwrap(), JournalOutcome::Fenced);
     let said = store.journal_attempt(fence, SIGNER, nonce(0), 1, &attempt(901)).await.unwrap();
     assert_eq!(said, Journaled::Fenced);
-    assert_eq!(store.include(fence, SIGNER, nonce(0), Some(seen(110))).await.unwrap(), None);
+    assert_eq!(store.include(fence, SIGNER, nonce(0), Some(seen(110))).await.unwrap(), Noted::Fenced);
     assert!(!store.close_nonce(fence, SIGNER, nonce(0), "ours", None).await.unwrap());
     assert!(!store.set_next_nonce(fence, SIGNER, Some(nonce(1)), nonce(9)).await.unwrap());
     assert!(store.read_ready(fence, 10).await.unwrap().is_none());
@@ -128,7 +129,7 @@ async fn an_open_nonce_that_cannot_be_read_hides_no_other() {
     }
     let broken = world.key(&format!("tx:{SIGNER:#x}:0"));
     let _: i64 = world.raw(redis::cmd("HSET").arg(&broken).arg("intent").arg("{")).await;
-    let (readable, unreadable) = world.store.open_txs(SIGNER).await.unwrap();
+    let (readable, unreadable) = world.store.open_txs(SIGNER, &[nonce(0), nonce(1)]).await.unwrap();
     assert_eq!(readable.iter().map(|tx| tx.nonce).collect::<Vec<_>>(), [nonce(1)]);
     assert_eq!(unreadable.len(), 1);
     assert_eq!(unreadable[0].0, nonce(0));
@@ -321,6 +322,8 @@ async fn a_further_attempt_gets_one_of_six_answers() {
     assert_eq!(hashes, [1, 2, 4, 6].map(|n| attempt(n).hash));
     assert!(world.store.close_nonce(&world.fence, SIGNER, nonce(0), "cancel", None).await.unwrap());
     assert_eq!(ask(0, 4, &cancelling(7)).await, Journaled::NotOpen);
+    let late = world.store.include(&world.fence, SIGNER, nonce(0), Some(seen(110))).await.unwrap();
+    assert_eq!(late, Noted::NotOpen);
     // The sixth, fenced, is part of every fencing test.
 }
 
@@ -330,7 +333,10 @@ async fn a_further_attempt_gets_one_of_six_answers() {
 async fn an_inclusion_comes_goes_and_moves_to_another_block() {
     let (_redis, world) = support::start().await;
     let (_, held, n) = world.submitted().await;
-    let see = async |seen| world.store.include(&world.fence, SIGNER, n, seen).await.unwrap().unwrap();
+    let see = async |seen| {
+        let said = world.store.include(&world.fence, SIGNER, n, seen).await.unwrap();
+        assert!(matches!(said, Noted::At(_)), "{said:?}");
+    };
     let confirming_in = async || match world.job(held.job).await.state {
         shared::job_state::JobState::Processing {
             step: shared::job_state::Processing::Confirming { block, nonce },
@@ -365,7 +371,7 @@ async fn an_inclusion_leaves_alone_the_jobs_that_left_its_nonce() {
     let epoch = world.claim_job(first.job).await;
     world.store.pass("worker", &[(first.job, epoch)]).await.unwrap()[0].unwrap();
     let new = world.sign(&[Held { job: first.job, epoch }]).await;
-    world.store.include(&world.fence, SIGNER, old, Some(seen(110))).await.unwrap().unwrap();
+    world.store.include(&world.fence, SIGNER, old, Some(seen(110))).await.unwrap();
     assert_eq!(world.stage(first.job).await, Stage::Submitted);
     assert_eq!(world.stage(second.job).await, Stage::Confirming);
     // Nor does a verdict about the old nonce, or about the old epoch, touch it.

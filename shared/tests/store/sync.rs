@@ -143,8 +143,7 @@ async fn a_done_job_whose_block_is_no_more_is_held_by_its_nonce_again_or_checked
         let tx = world.store.tx(SIGNER, *nonce).await.unwrap();
         assert_eq!(tx.map(|tx| tx.state), (stage == Stage::Submitted).then_some(TxState::Open));
     }
-    let (open, _) = world.store.open_txs(SIGNER).await.unwrap();
-    assert_eq!(open.iter().map(|tx| tx.nonce).collect::<Vec<_>>(), [jobs[0].2, jobs[1].2]);
+    assert_eq!(world.store.open_nonces(SIGNER).await.unwrap(), [jobs[0].2, jobs[1].2]);
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ impl Leader {
             next: self.next,
             holes: self.holes.clone(),
             open: self.open.clone(),
+            strays: self.strays.clone(),
             conditions: self.conditions,
             closed: self.closed.clone(),
             last_head: self.last_head,
@@ -49,6 +50,7 @@ impl Hash for Leader {
             next,
             holes,
             open,
+            strays,
             conditions,
             closed,
             last_head,
@@ -61,7 +63,7 @@ impl Hash for Leader {
             must_take_over,
             away_since,
         } = self;
-        (fence, keeper.state(), next, holes, open, conditions, closed).hash(state);
+        (fence, keeper.state(), next, holes, open, strays, conditions, closed).hash(state);
         (last_head, checkpoint, last_final, compared, last_replayed, chain_seen, tips).hash(state);
         (must_take_over, away_since).hash(state);
     }

@@ -2,6 +2,7 @@
 //! which gates open. Nothing here decides about money.
 
 use shared::ids::{BlockNumber, Nonce};
+use shared::store::Noted;
 use shared::tx::Inclusion;
 use shared::tx_state::TxState;
 
@@ -68,7 +69,11 @@ impl Leader {
         let notes = seen.iter().map(|(nonce, seen)| store.include(fence, signer, *nonce, *seen));
         for ((nonce, seen), answer) in seen.iter().zip(futures::future::join_all(notes).await) {
             let at = match answer {
-                Ok(answer) => Self::fenced(answer)?,
+                Ok(Noted::At(at)) => at,
+                Ok(Noted::Fenced) => return Err(RoundError::Fenced),
+                Ok(Noted::NotOpen) => {
+                    return Err(RoundError::Outdated(format!("nonce {nonce} is not open in the journal")));
+                }
                 Err(error) if error.is_of_the_script() => {
                     broke_off("include", *nonce, &error);
                     continue;
@@ -92,6 +97,16 @@ impl Leader {
             Some(since) => Err(RoundError::Outdated(format!(
                 "the account has been waiting for nonce {latest} since block {since}, and nothing is open there"
             ))),
+            None => Ok(()),
+        }
+    }
+
+    /// An error where the journal holds more open nonces than when this leader took over: somebody put back what was missing
+    /// from the index, and nobody would look after it.
+    pub(super) async fn watch_journal(&self) -> Result<(), RoundError> {
+        let open = self.ctx.store.open_nonces(self.ctx.signer()).await?;
+        match open.iter().find(|nonce| !self.open.contains_key(nonce) && !self.strays.contains(nonce)) {
+            Some(nonce) => Err(RoundError::Outdated(format!("nonce {nonce} is open in the journal again"))),
             None => Ok(()),
         }
     }

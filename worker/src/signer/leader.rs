@@ -1,6 +1,6 @@
 //! The leader's loop and what it keeps in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use shared::clock::Monotonic;
@@ -97,6 +97,8 @@ pub struct Leader {
     pub(super) next: Nonce,
     pub(super) holes: Holes,
     pub(super) open: BTreeMap<Nonce, OpenTx>,
+    /// Open by the journal's index at the takeover, and with no record that can be read.
+    pub(super) strays: BTreeSet<Nonce>,
     /// The contracts' conditions, and the block they were read at.
     pub(super) conditions: Option<(Head, Conditions)>,
     /// Gates of the contracts that are closed: the level they closed at, and the block.
@@ -129,6 +131,7 @@ impl Leader {
             next: Nonce::new(0),
             holes: Holes::default(),
             open: BTreeMap::new(),
+            strays: BTreeSet::new(),
             conditions: None,
             closed: BTreeMap::new(),
             last_head: None,

@@ -80,7 +80,9 @@ impl Leader {
     /// from being looked after.
     async fn remember_open(&mut self) -> Result<Vec<Nonce>, RoundError> {
         self.open.clear();
-        let (records, mut unreadable) = self.ctx.store.open_txs(self.ctx.signer()).await?;
+        let (store, signer) = (&self.ctx.store, self.ctx.signer());
+        let index = store.open_nonces(signer).await?;
+        let (records, mut unreadable) = store.open_txs(signer, &index).await?;
         for record in records {
             let nonce = record.nonce;
             match self.open_tx(record).await {
@@ -89,6 +91,7 @@ impl Leader {
                 Err(error) => return Err(error),
             }
         }
+        self.strays = index.into_iter().filter(|nonce| !self.open.contains_key(nonce)).collect();
         self.ctx.metrics.unreadable_nonces.set(unreadable.len() as i64);
         for (nonce, error) in &unreadable {
             tracing::error!(

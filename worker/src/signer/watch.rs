@@ -44,6 +44,7 @@ impl Leader {
             )));
         }
         self.watch_hole(latest, head.number)?;
+        self.watch_journal().await?;
         self.push_stuck(head, latest).await?;
         self.open_gates(head).await
     }

@@ -160,6 +160,31 @@ async fn an_open_nonce_that_cannot_be_read_holds_up_no_other_and_ends_once_it_ca
     Ok(())
 }
 
+/// The leader in office took over while the nonce was not among the open ones; the sweep puts it back behind its back.
+#[tokio::test]
+async fn an_open_nonce_that_was_lost_from_the_index_is_put_back_and_confirmed_by_the_leader_in_office()
+-> Result<()> {
+    let mut world = quick().start().await?;
+    let client = world.client()?;
+    let (child, _) = registered(&client).await?;
+    world.anvil.set_mining(Mining::Manual).await?;
+    let lost = pay(&client, &child, 1, "lost").await?.remove(0);
+    at_stage(&client, &lost, "submitted").await?;
+    world.anvil.mine(1).await?;
+    at_stage(&client, &lost, "confirming").await?;
+    world.kill_relayer(0, Signal::SIGKILL).await?;
+    world.redis.cli(&["DEL", &world.key(&format!("open:{RELAYER:#x}"))]).await?;
+    world.restart_relayer(0, &BTreeMap::new())?;
+    until("the sweep", Duration::from_secs(60), || async {
+        let open = world.redis.cli(&["ZCARD", &world.key(&format!("open:{RELAYER:#x}"))]).await?;
+        Ok((open == "1").then_some(()))
+    })
+    .await?;
+    world.anvil.set_mining(Mining::Every(1)).await?;
+    client.wait_for(&lost, &["done"], LIMIT).await?;
+    settled_once(&world, &client, &[lost], 1).await
+}
+
 #[tokio::test]
 async fn a_job_that_cannot_be_read_holds_up_its_own_nonce_and_no_other() -> Result<()> {
     let world = quick().start().await?;

@@ -398,7 +398,8 @@ impl Walk {
             }
             7 => {
                 let _ = self.store.tx(SIGNER, nonce).await;
-                let _ = self.store.open_txs(SIGNER).await;
+                let _ = self.store.open_nonces(SIGNER).await;
+                let _ = self.store.open_txs(SIGNER, &[nonce]).await;
                 let _ = self.store.txs(&Default::default(), None, 5).await;
             }
             8 => {
