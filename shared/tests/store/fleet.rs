@@ -53,7 +53,9 @@ async fn a_relayer_is_shown_as_it_told_of_itself() {
     assert!(relayer.started_at.abs_diff(now - 60_000) < 10_000, "{relayer:?}");
     let first = relayer.started_at;
 
-    let later = Heartbeat { up: Duration::from_secs(90), claims: 0, head: None, ..beat("host-7-aa") };
+    // It leads now: its record has a field more, and still began when it did.
+    let term = Some(FencingTerm::new(3));
+    let later = Heartbeat { up: Duration::from_secs(90), claims: 0, head: None, term, ..beat("host-7-aa") };
     world.store.heartbeat(&later).await.unwrap();
     let relayer = self::fleet(&world).await.relayers.remove(0);
     assert_eq!((relayer.started_at, relayer.claims, relayer.head), (first, 0, None));

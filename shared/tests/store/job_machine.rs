@@ -96,7 +96,7 @@ async fn advance(world: &World, stage: Stage, subject: &mut Subject) {
 
 async fn include(world: &World, nonce: Nonce, block: u64) {
     let seen = Inclusion { hash: support::hash(9), block: BlockNumber::new(block) };
-    world.store.include(&world.fence, SIGNER, nonce, Some(seen)).await.unwrap();
+    world.see(nonce, Some(seen)).await;
 }
 
 async fn cancel_registration(world: &World, subject: &Subject) {
@@ -146,9 +146,7 @@ async fn fire(world: &World, event: JobEvent, subject: &Subject) {
             world.journal(next, &intent, &support::attempt(world.serial())).await;
         }
         JobEvent::Include => include(world, subject.nonce.unwrap(), 111).await,
-        JobEvent::Exclude => {
-            store.include(fence, SIGNER, subject.nonce.unwrap(), None).await.unwrap();
-        }
+        JobEvent::Exclude => world.see(subject.nonce.unwrap(), None).await,
         JobEvent::Finish => {
             let _ = world.finish(job).await;
         }

@@ -333,10 +333,7 @@ async fn a_further_attempt_gets_one_of_six_answers() {
 async fn an_inclusion_comes_goes_and_moves_to_another_block() {
     let (_redis, world) = support::start().await;
     let (_, held, n) = world.submitted().await;
-    let see = async |seen| {
-        let said = world.store.include(&world.fence, SIGNER, n, seen).await.unwrap();
-        assert!(matches!(said, Noted::At(_)), "{said:?}");
-    };
+    let see = async |seen| world.see(n, seen).await;
     let confirming_in = async || match world.job(held.job).await.state {
         shared::job_state::JobState::Processing {
             step: shared::job_state::Processing::Confirming { block, nonce },
@@ -371,7 +368,7 @@ async fn an_inclusion_leaves_alone_the_jobs_that_left_its_nonce() {
     let epoch = world.claim_job(first.job).await;
     world.store.pass("worker", &[(first.job, epoch)]).await.unwrap()[0].unwrap();
     let new = world.sign(&[Held { job: first.job, epoch }]).await;
-    world.store.include(&world.fence, SIGNER, old, Some(seen(110))).await.unwrap();
+    world.see(old, Some(seen(110))).await;
     assert_eq!(world.stage(first.job).await, Stage::Submitted);
     assert_eq!(world.stage(second.job).await, Stage::Confirming);
     // Nor does a verdict about the old nonce, or about the old epoch, touch it.

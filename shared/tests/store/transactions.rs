@@ -133,7 +133,7 @@ async fn a_transaction_is_found_by_any_attempts_hash_and_by_its_place() {
     assert_eq!(world.store.find_tx(TxRef::Nonce(SIGNER, nonce.next())).await.unwrap(), None);
 
     let seen = Inclusion { hash: second.hash, block: BlockNumber::new(120) };
-    world.store.include(&world.fence, SIGNER, nonce, Some(seen)).await.unwrap();
+    world.see(nonce, Some(seen)).await;
     world.finish(held.job).await.unwrap();
     assert!(world.store.close_nonce(&world.fence, SIGNER, nonce, "ours", Some(second.hash)).await.unwrap());
     let ended = world.store.find_tx(TxRef::Hash(first.hash)).await.unwrap().unwrap();

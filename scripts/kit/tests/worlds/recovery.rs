@@ -173,14 +173,15 @@ async fn an_open_nonce_that_was_lost_from_the_index_is_put_back_and_confirmed_by
     world.anvil.mine(1).await?;
     at_stage(&client, &lost, "confirming").await?;
     world.kill_relayer(0, Signal::SIGKILL).await?;
-    world.redis.cli(&["DEL", &world.key(&format!("open:{RELAYER:#x}"))]).await?;
+    let open = world.key(&format!("open:{RELAYER:#x}"));
+    world.redis.cli(&["DEL", &open]).await?;
     world.restart_relayer(0, &BTreeMap::new())?;
     until("the sweep", Duration::from_secs(60), || async {
-        let open = world.redis.cli(&["ZCARD", &world.key(&format!("open:{RELAYER:#x}"))]).await?;
-        Ok((open == "1").then_some(()))
+        Ok((world.redis.cli(&["ZCARD", &open]).await? == "1").then_some(()))
     })
     .await?;
     world.anvil.set_mining(Mining::Every(1)).await?;
+    world.until_logged(0, "is open in the journal again", LIMIT).await?;
     client.wait_for(&lost, &["done"], LIMIT).await?;
     settled_once(&world, &client, &[lost], 1).await
 }

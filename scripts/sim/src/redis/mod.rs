@@ -1,6 +1,6 @@
-//! One Redis as plain data, for simulation: it runs the production scripts in LuaJIT, whose language
-//! contains that of Redis's Lua 5.1, and answers as Redis 7.0
-//! does to every command that the store uses. `scripts/differential` holds it against a real server.
+//! One Redis as plain data, for simulation: it runs the production scripts in LuaJIT, whose language contains that of
+//! Redis's Lua 5.1, and answers as Redis 7.0 does to every command that the store uses. `scripts/differential` holds it
+//! against a real server.
 //!
 //! What is decided here and not by Redis:
 //! * Time is the caller's: each command says when it happens.

@@ -1,7 +1,8 @@
 -- Sets the next nonce after a takeover looked at the chain. Never below a journaled nonce that is open.
 -- KEYS: 1 = lane prefix
 -- ARGV: 1 = lease value, 2 = signer, 3 = expected next nonce or '', 4 = new next nonce
--- Returns: 0 set, 1 lease not ours, 2 the stored nonce is neither the expected one nor the new one, 3 a nonce is open at or above it
+-- Returns: 0 set, 1 lease not ours, 2 the stored nonce is neither the expected one nor the new one, 3 a nonce is open at or
+--          above the new one
 if not is_fenced_in(ARGV[1]) then return 1 end
 local k = key('signer:') .. ARGV[2]
 local stored = redis.call('HGET', k, 'next') or ''

@@ -16,10 +16,10 @@ use shared::job_state::Stage;
 use shared::money::{CommissionRules, Usdc};
 use shared::store::{
     Accepted, Acquisition, Applied, Brief, Departure, Durability, Exit, Fence, FinishedJob, Intake,
-    JournalOutcome, Lane, NewTx, Payment, Refund, Refunded, Registered, Registration, Store,
+    JournalOutcome, Lane, NewTx, Noted, Payment, Refund, Refunded, Registered, Registration, Store,
 };
 use shared::testing::TestRedis;
-use shared::tx::{Attempt, Fees, Held, Intent, IntentKind};
+use shared::tx::{Attempt, Fees, Held, Inclusion, Intent, IntentKind};
 
 pub const SIGNER: Address = Address::repeat_byte(0x51);
 pub const MAX_OPEN: usize = 16;
@@ -282,6 +282,12 @@ impl World {
         let finished =
             FinishedJob { job, epoch, block: BlockNumber::new(DONE_AT), event: Some((hash(7), 3)) };
         self.store.finish(&self.fence, &[finished]).await.unwrap().remove(0)
+    }
+
+    /// The leader sees the nonce's transaction there, or nowhere.
+    pub async fn see(&self, nonce: Nonce, seen: Option<Inclusion>) {
+        let said = self.store.include(&self.fence, SIGNER, nonce, seen).await.unwrap();
+        assert!(matches!(said, Noted::At(_)), "{said:?}");
     }
 
     /// The leader saw this block as final, and all that was learned up to it in it.
