@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use shared::ids::{BlockNumber, FencingTerm, JobId, Nonce};
 use shared::job::{Failure, FailureClass};
-use shared::store::{Departure, Exit, FinishedJob, JournalOutcome, NewTx};
+use shared::store::{Departure, Exit, FinishedJob, JournalOutcome, NewTx, Noted};
 use shared::tx::{Attempt, Fees, Held, Inclusion, Intent, IntentKind};
 
 use crate::support::*;
@@ -181,7 +181,8 @@ async fn a_signed_job_shows_its_nonce_and_attempts_also_when_done() {
     assert_eq!((full.status, full.body["outcome"].as_str()), (202, Some("refund_requested")));
 
     let seen = Inclusion { hash: attempt(0xaa).hash, block: BlockNumber::new(12) };
-    server.store.include(&server.fence, SIGNER, Nonce::new(4), Some(seen)).await.unwrap();
+    let said = server.store.include(&server.fence, SIGNER, Nonce::new(4), Some(seen)).await.unwrap();
+    assert!(matches!(said, Noted::At(_)), "{said:?}");
     let finished =
         FinishedJob { job: held.job, epoch: held.epoch, block: seen.block, event: Some((seen.hash, 1)) };
     assert_eq!(server.store.finish(&server.fence, &[finished]).await.unwrap(), [Ok(())]);

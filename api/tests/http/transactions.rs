@@ -3,7 +3,7 @@
 use alloy::primitives::{Address, Bytes, U256};
 use serde_json::{Value, json};
 use shared::ids::{BlockNumber, FencingTerm, Hash32, Nonce};
-use shared::store::{JournalOutcome, Journaled, NewTx};
+use shared::store::{JournalOutcome, Journaled, NewTx, Noted};
 use shared::tx::{Attempt, Fees, Inclusion, Intent, IntentKind};
 
 use crate::support::*;
@@ -127,7 +127,8 @@ async fn a_transaction_is_read_by_any_attempts_hash_and_by_its_place() {
     }
 
     let seen = Inclusion { hash: cancel.hash, block: BlockNumber::new(12) };
-    server.store.include(&server.fence, SIGNER, nonce, Some(seen)).await.unwrap();
+    let said = server.store.include(&server.fence, SIGNER, nonce, Some(seen)).await.unwrap();
+    assert!(matches!(said, Noted::At(_)), "{said:?}");
     let hash = Some(cancel.hash);
     assert!(server.store.close_nonce(&server.fence, SIGNER, nonce, "cancel", hash).await.unwrap());
     let view = read(first.hash.to_string()).await.body;

@@ -69,6 +69,7 @@ pub enum Journaled {
 }
 
 /// What the journal said to where a transaction was seen.
+#[must_use]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Noted {
     /// Noted at this time (unix milliseconds).
@@ -205,12 +206,15 @@ impl Store {
         })
     }
 
-    /// The nonces that are open by their index, in order.
+    /// The nonces that are open by their index, in order. What is no nonce was written there by hand, and is left out.
     pub async fn open_nonces(&self, signer: Address) -> Result<Vec<Nonce>, StoreError> {
         let key = self.keys.open(signer);
         let nonces: Vec<String> =
             self.read_often("open nonces", redis::cmd("ZRANGE").arg(&key).arg(0).arg(-1)).await?;
-        nonces.iter().map(|nonce| codec::parse(&key, "nonce", nonce, "a nonce")).collect()
+        let nonces = nonces.iter().map(|nonce| codec::parse(&key, "nonce", nonce, "a nonce"));
+        Ok(nonces
+            .filter_map(|nonce| nonce.inspect_err(|error| tracing::error!(%error, "left out")).ok())
+            .collect())
     }
 
     /// What was journaled for each of these nonces, in their order; and those whose record cannot be read, with the error.

@@ -191,7 +191,7 @@ impl Walk<'_> {
         let Some(nonce) = self.pick(|walk| &walk.nonces) else { return };
         let block = BlockNumber::new(self.rng.random_range(100..110));
         let seen = self.rng.random_bool(0.8).then_some(Inclusion { hash: support::hash(block.get()), block });
-        self.world.store.include(&self.world.fence, SIGNER, nonce, seen).await.unwrap();
+        let _ = self.world.store.include(&self.world.fence, SIGNER, nonce, seen).await.unwrap();
     }
 
     /// What the leader does with journaled jobs, and then with their nonce.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use shared::ids::{BlockNumber, JobId, Nonce};
 use shared::job::FailureClass;
 use shared::job_state::{self, JobEvent, Stage};
-use shared::store::{Cancelled, Exit, Journaled, Retried, SLICE, SettledJob};
+use shared::store::{Cancelled, Exit, FinishedJob, Journaled, Retried, SLICE, SettledJob};
 use shared::testing::TestRedis;
 use shared::tx::{Held, Inclusion};
 use shared::tx_state::{self, TxEvent, TxState};
@@ -273,4 +273,48 @@ async fn further(world: &World, nonce: Nonce, cancel: bool) -> bool {
 
 async fn close(world: &World, nonce: Nonce) -> bool {
     world.store.close_nonce(&world.fence, SIGNER, nonce, "ours", None).await.unwrap()
+}
+
+/// Jobs of one run may share the line of the timeline, which is encoded once; never another's.
+#[tokio::test]
+async fn jobs_that_move_in_one_run_each_get_the_line_that_is_their_own() {
+    let (_redis, world) = support::start().await;
+    let newest = async |job, fields: &[&str]| -> Vec<String> {
+        let line = world.store.timeline(job).await.unwrap().pop().unwrap();
+        let detail = |field: &&str| line.detail.get(*field).map_or(String::new(), |value| value.to_string());
+        std::iter::once(line.event).chain(fields.iter().map(detail)).collect()
+    };
+    let (_, again, _) = world.checking().await;
+    world.leave(again, support::fail()).await.unwrap();
+    assert_eq!(world.store.retry(again, "op", "test").await.unwrap(), Retried::Queued);
+    let jobs: Vec<JobId> = world.payouts(4).await.into_iter().chain([again]).collect();
+    let claimed = world.claim().await;
+    assert_eq!(claimed.len(), jobs.len());
+    for job in &jobs {
+        let from = if *job == again { r#""retrying""# } else { r#""queued""# };
+        assert_eq!(newest(*job, &["from"]).await, ["claim", from]);
+    }
+
+    let epoch = |job| claimed.iter().find(|brief| brief.id == job).unwrap().epoch;
+    let block = |n: usize| BlockNumber::new([90, 91, 90, 91, 92][n]);
+    let settled = jobs.iter().enumerate();
+    let settled = settled.map(|(n, job)| SettledJob { job: *job, epoch: epoch(*job), block: block(n) });
+    let settled: Vec<SettledJob> = settled.collect();
+    assert_eq!(world.store.settle("worker", None, &settled).await.unwrap(), [Ok(()); 5]);
+    // The first two by one transaction; the others' nobody knows.
+    let event = |n: usize| (n < 2).then(|| (support::hash(7), n as u64));
+    let at = |n: usize| if n < 2 { block(0) } else { block(n) };
+    let finished = jobs.iter().enumerate();
+    let finished =
+        finished.map(|(n, job)| FinishedJob { job: *job, epoch: epoch(*job), block: at(n), event: event(n) });
+    let finished: Vec<FinishedJob> = finished.collect();
+    for (n, job) in jobs.iter().enumerate() {
+        assert_eq!(newest(*job, &["block"]).await, ["settle".to_owned(), format!("\"{}\"", block(n))]);
+    }
+    assert_eq!(world.store.finish(&world.fence, &finished).await.unwrap(), [Ok(()); 5]);
+    for (n, job) in jobs.iter().enumerate() {
+        let hash = event(n).map_or(String::new(), |(hash, _)| hash.to_string());
+        let told = ["finish".to_owned(), format!("\"{}\"", at(n)), format!("\"{hash}\""), String::new()];
+        assert_eq!(newest(*job, &["block", "hash", "nonce"]).await, told);
+    }
 }

@@ -101,14 +101,16 @@ impl Leader {
         }
     }
 
-    /// An error where the journal holds more open nonces than when this leader took over: somebody put back what was missing
-    /// from the index, and nobody would look after it.
+    /// An error where a nonce is open by the journal and not in memory: somebody put back what was missing from the index, or
+    /// mended a record, and nobody would look after it.
     pub(super) async fn watch_journal(&self) -> Result<(), RoundError> {
         let open = self.ctx.store.open_nonces(self.ctx.signer()).await?;
-        match open.iter().find(|nonce| !self.open.contains_key(nonce) && !self.strays.contains(nonce)) {
-            Some(nonce) => Err(RoundError::Outdated(format!("nonce {nonce} is open in the journal again"))),
-            None => Ok(()),
+        for nonce in open.into_iter().filter(|nonce| !self.open.contains_key(nonce)) {
+            if !self.strays.contains(&nonce) || self.is_mended(nonce).await? {
+                return Err(RoundError::Outdated(format!("nonce {nonce} is open in the journal again")));
+            }
         }
+        Ok(())
     }
 
     /// Rebroadcasts, bumps and cancels what is not included.

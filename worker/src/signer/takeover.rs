@@ -5,6 +5,7 @@ use shared::ids::{BlockNumber, Nonce};
 use shared::job::Payload;
 use shared::store::{JournalOutcome, NewTx, StoreError};
 use shared::tx::{Fees, Intent, IntentKind, TxRecord};
+use shared::tx_state::TxState;
 
 use super::holes::Holes;
 use super::leader::{Leader, OpenTx, Wants};
@@ -83,7 +84,7 @@ impl Leader {
         let (store, signer) = (&self.ctx.store, self.ctx.signer());
         let index = store.open_nonces(signer).await?;
         let (records, mut unreadable) = store.open_txs(signer, &index).await?;
-        for record in records {
+        for record in records.into_iter().filter(|record| record.state != TxState::Closed) {
             let nonce = record.nonce;
             match self.open_tx(record).await {
                 Ok(tx) => _ = self.open.insert(nonce, tx),
@@ -92,12 +93,18 @@ impl Leader {
             }
         }
         self.strays = index.into_iter().filter(|nonce| !self.open.contains_key(nonce)).collect();
-        self.ctx.metrics.unreadable_nonces.set(unreadable.len() as i64);
-        for (nonce, error) in &unreadable {
-            tracing::error!(
-                nonce = nonce.get(), %error,
-                "an open nonce cannot be read, so nobody looks after it and its jobs: deploy the version that wrote it"
-            );
+        self.ctx.metrics.unreadable_nonces.set(self.strays.len() as i64);
+        for nonce in &self.strays {
+            match unreadable.iter().find(|(of, _)| of == nonce) {
+                Some((_, error)) => tracing::error!(
+                    nonce = nonce.get(), %error,
+                    "an open nonce cannot be read, so nobody looks after it and its jobs: deploy the version that wrote it"
+                ),
+                None => tracing::error!(
+                    nonce = nonce.get(),
+                    "it is among the open ones and nothing is open there by its record, which cannot be read if it is gone"
+                ),
+            }
         }
         Ok(unreadable.into_iter().map(|(nonce, _)| nonce).collect())
     }
@@ -142,6 +149,20 @@ impl Leader {
         // A job that already left this nonce is none of its concern any more.
         let jobs = jobs?.into_iter().flatten().filter(|job| job.nonce == Some(record.nonce)).collect();
         Ok(OpenTx { record, jobs, sent_at: None, wants: Wants::default(), unseen_since: None })
+    }
+
+    /// Whether what could not be read at the takeover can be read by now.
+    pub(super) async fn is_mended(&self, stray: Nonce) -> Result<bool, RoundError> {
+        let read = match self.ctx.store.tx(self.ctx.signer(), stray).await {
+            Ok(Some(record)) if record.state != TxState::Closed => self.open_tx(record).await.map(drop),
+            Ok(_) => return Ok(false),
+            Err(error) => Err(error.into()),
+        };
+        match read {
+            Ok(()) => Ok(true),
+            Err(RoundError::Store(error)) if error.is_of_one_record() => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Closes a hole with a self-transfer, journaled like everything else.

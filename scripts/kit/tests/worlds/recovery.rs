@@ -148,15 +148,20 @@ async fn an_open_nonce_that_cannot_be_read_holds_up_no_other_and_ends_once_it_ca
     let stage = world.redis.cli(&["HGET", &world.key(&format!("job:{broken}")), "stage"]).await?;
     ensure!(stage == "submitted", "nobody was to look after it: {stage}");
 
+    // Nor is anything held up by what stands among the open nonces and is none.
+    let open = world.key(&format!("open:{RELAYER:#x}"));
+    world.redis.cli(&["ZADD", &open, "0", "no nonce"]).await?;
     world.redis.cli(&["HSET", &record, "intent", &intent]).await?;
-    world.kill_relayer(0, Signal::SIGTERM).await?;
-    world.restart_relayer(0, &BTreeMap::new())?;
     let all: Vec<String> = jobs.into_iter().chain([broken]).collect();
     for job in &all {
         client.wait_for(job, &["done"], LIMIT).await?;
     }
     settled_once(&world, &client, &all, 4).await?;
     ensure!(unreadable(&world).await? == Some(0.0), "still unreadable");
+    world.kill_relayer(0, Signal::SIGTERM).await?;
+    world.restart_relayer(0, &BTreeMap::new())?;
+    let after = pay(&client, &child, 1, "after").await?;
+    client.wait_for(&after[0], &["done"], LIMIT).await?;
     Ok(())
 }
 

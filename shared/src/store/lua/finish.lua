@@ -3,13 +3,22 @@
 -- ARGV: 1 = lease value, then per job: job id, epoch, block, hash or '', log index or ''
 -- Returns: one refusal code per job
 local fence, out = ARGV[1], {}
+
+-- Jobs of one transaction share the line.
+local lines = {}
+local function line_of(block, hash, nonce)
+  local like = block .. ' ' .. hash .. ' ' .. (nonce or '')
+  lines[like] = lines[like] or { block = block, hash = hash, nonce = nonce, fence = fence }
+  return lines[like]
+end
+
 for i = 2, #ARGV, 5 do
   local id, block, hash = ARGV[i], ARGV[i + 2], ARGV[i + 3]
   local job = record(job_key(id))
   local no = refusal(job, ARGV[i + 1], { submitted = true, confirming = true }, fence)
   if no == 0 then
-    move(id, job, 'done', 'finish', { block = block, hash = hash, nonce = job.nonce, fence = fence }, 'block', block,
-      'hash', hash, 'log_index', ARGV[i + 4], 'done_at', NOW)
+    move(id, job, 'done', 'finish', line_of(block, hash, job.nonce), 'block', block, 'hash', hash, 'log_index',
+      ARGV[i + 4], 'done_at', NOW)
     if job.error or job.pack_max then redis.call('HDEL', job_key(id), 'error', 'pack_max') end
     count('done:' .. job.kind)
     if job.kind == 'register' then

@@ -14,6 +14,7 @@ if hash == '' then
 else
   redis.call('HSET', tx_key, 'included_hash', hash, 'included_block', block)
 end
+local seen = { nonce = nonce, hash = hash, block = block }
 for _, held in ipairs(cjson.decode(tx.intent).jobs) do
   local id = held.job
   local job = record(job_key(id))
@@ -24,8 +25,7 @@ for _, held in ipairs(cjson.decode(tx.intent).jobs) do
         move(id, job, 'submitted', 'exclude', { nonce = nonce }, 'nonce', nonce, 'signer', signer)
       end
     elseif job.stage == 'submitted' then
-      move(id, job, 'confirming', 'include', { nonce = nonce, hash = hash, block = block }, 'nonce', nonce, 'signer',
-        signer, 'block', block)
+      move(id, job, 'confirming', 'include', seen, 'nonce', nonce, 'signer', signer, 'block', block)
     elseif job.stage == 'confirming' then
       redis.call('HSET', job_key(id), 'block', block)
     end

@@ -46,9 +46,10 @@ if not first or tonumber(nonce) < tonumber(first) then redis.call('HSET', signer
 redis.call('HINCRBY', signer_key, 'journaled', 1)
 redis.call('SADD', key('signers'), signer)
 redis.call('SET', key('hash:') .. hash, signer .. ':' .. nonce)
+local line = { nonce = nonce, hash = hash, fence = fence }
 for _, pair in ipairs(jobs) do
-  move(pair[1], pair[2], 'submitted', 'journal', { nonce = nonce, hash = hash, fence = fence }, 'nonce', nonce,
-    'signer', signer, 'last_nonce', nonce, 'last_signer', signer)
+  move(pair[1], pair[2], 'submitted', 'journal', line, 'nonce', nonce, 'signer', signer, 'last_nonce', nonce,
+    'last_signer', signer)
 end
 feed('type', 'tx', 'event', 'journaled', 'signer', signer, 'nonce', nonce, 'hash', hash, 'jobs', #jobs)
 return { 0, NOW }

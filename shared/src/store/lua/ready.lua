@@ -3,7 +3,7 @@
 -- KEYS: 1 = lane prefix
 -- ARGV: 1 = worker, then pairs of job id, epoch
 -- Returns: one refusal code per job
-local out = {}
+local out, line = {}, { by = ARGV[1] }
 for i = 2, #ARGV, 2 do
   local id = ARGV[i]
   local job = record(job_key(id))
@@ -11,7 +11,7 @@ for i = 2, #ARGV, 2 do
   if no == 0 and job.refund_requested == '1' then
     cancel_unpaid(id, job, 'cancel', { by = ARGV[1] })
   elseif no == 0 then
-    hand_over(id, job, 'ready', { by = ARGV[1] })
+    hand_over(id, job, 'ready', line)
   end
   out[#out + 1] = no
 end

@@ -2,13 +2,14 @@
 -- KEYS: 1 = lane prefix
 -- ARGV: 1 = who, 2 = lease value or '', then triples of job id, epoch, block
 -- Returns: one refusal code per job
-local who, fence, out = ARGV[1], ARGV[2], {}
+local who, fence, out, lines = ARGV[1], ARGV[2], {}, {}
 for i = 3, #ARGV, 3 do
   local id, block = ARGV[i], ARGV[i + 2]
   local job = record(job_key(id))
   local no = refusal(job, ARGV[i + 1], UNCARRIED, fence)
   if no == 0 then
-    settle(id, job, { by = who }, block)
+    lines[block] = lines[block] or { by = who }
+    settle(id, job, lines[block], block)
   end
   out[#out + 1] = no
 end

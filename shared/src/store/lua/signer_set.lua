@@ -9,7 +9,7 @@ local stored = redis.call('HGET', k, 'next') or ''
 -- What arrives a second time finds the new one.
 if stored ~= ARGV[3] and stored ~= ARGV[4] then return 2 end
 local top = redis.call('ZRANGE', key('open:') .. ARGV[2], -1, -1)[1]
-if top and tonumber(top) >= tonumber(ARGV[4]) then return 3 end
+if top and (tonumber(top) or 0) >= tonumber(ARGV[4]) then return 3 end
 redis.call('HSET', k, 'next', ARGV[4])
 redis.call('SADD', key('signers'), ARGV[2])
 return 0

@@ -1,10 +1,21 @@
 -- A job goes from stage to stage: timeline, feed, indexes and counters with it.
 
--- A timeline with one line more: JSON objects, parted by tabs, which JSON has none of. A long one loses its middle, never its
--- first or newest lines.
-local function with_line(log, line)
-  line.at = NOW
-  local text = cjson.encode(line)
+-- A line of a timeline, in JSON. Jobs of a run that moved alike share a line, which is encoded once: whoever changes one that
+-- was used says so by `changed`.
+local encoded = {}
+local function text_of(line, changed)
+  local text = not changed and encoded[line]
+  if not text then
+    line.at = NOW
+    text = cjson.encode(line)
+    encoded[line] = text
+  end
+  return text
+end
+
+-- A timeline with one line more, parted by tabs, which JSON has none of. A long one loses its middle, never its first or
+-- newest lines.
+local function with_line(log, text)
   if not log then return text end
   while #log + #text > LOG_MAX do
     local before = string.find(log, '\t', LOG_MAX / 8, true)
@@ -17,7 +28,7 @@ end
 
 -- Adds a line to the job's timeline.
 local function log(id, job, line)
-  job.log = with_line(job.log, line)
+  job.log = with_line(job.log, text_of(line, true))
   redis.call('HSET', job_key(id), 'log', job.log)
 end
 
@@ -67,8 +78,9 @@ local function move(id, job, stage, event, line, ...)
   if job.stage and stage ~= job.stage then detach(id, job) end
   local state, was = STATE_OF[stage], job.state
   line = line or {}
+  local changed = line.event ~= event or line.stage ~= stage
   line.event, line.stage = event, stage
-  job.log = with_line(job.log, line)
+  job.log = with_line(job.log, text_of(line, changed))
   redis.call('HSET', job_key(id), 'state', state, 'stage', stage, 'updated_at', NOW, 'log', job.log, ...)
   job.state, job.stage = state, stage
   local more = { ... }
@@ -95,12 +107,15 @@ local CLAIMABLE = { queued = true, retrying = true, checking = true }
 
 -- Gives the job to `worker` under a new epoch. Its entry stays pending in the group until the verdict is stored.
 -- `redelivered`: how often it came back from a worker that died, where it does now.
+local claim_lines = {}
 local function claim(id, job, worker, redelivered)
   local before = job.stage
   job.epoch = string.format('%.0f', (job.epoch or 0) + 1)
   -- Not a departure from one stage to the other: nothing outside the hash changes.
   job.stage = 'checking'
-  local line = { by = worker, from = before, redelivered = redelivered }
+  -- A run claims for one worker, and only one job that comes back.
+  local line = claim_lines[before] or { by = worker, from = before, redelivered = redelivered }
+  claim_lines[before] = line
   move(id, job, 'checking', 'claim', line, 'epoch', job.epoch, 'worker', worker)
   if redelivered then
     redis.call('HSET', job_key(id), 'redelivered', redelivered)
