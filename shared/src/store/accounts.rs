@@ -88,9 +88,11 @@ impl Store {
                 sge: record.maybe(sge, "base units")?.unwrap_or_default(),
             })
         };
-        let paid = match record.maybe("paid_block", "a block number")? {
-            Some(block) => Some((block, record.maybe("paid_hash", "a hash")?)),
-            None => None,
+        let job: Option<JobId> = record.maybe("job", "a job id")?;
+        let paid = match (record.maybe("paid_block", "a block number")?, job) {
+            (Some(block), _) => Some((block, record.maybe("paid_hash", "a hash")?)),
+            (None, Some(job)) => self.paid_by(job).await?,
+            (None, None) => None,
         };
         Ok(Some(PaymentView {
             id,
@@ -99,7 +101,7 @@ impl Store {
             wallet: record.maybe("wallet", "a wallet")?,
             amount: record.maybe("amount", "base units")?,
             decision: text("decision"),
-            job: record.maybe("job", "a job id")?,
+            job,
             referrer: record.maybe("referrer", "a wallet")?,
             commission: commission("usdc", "sge")?,
             refunded: record.maybe("refunded", "base units")?.unwrap_or_default(),
@@ -108,6 +110,21 @@ impl Store {
             paid,
             created_at: record.maybe("created_at", "unix milliseconds")?,
         }))
+    }
+
+    /// Where a job that is done paid. The payment says so itself once the job has left Redis.
+    async fn paid_by(&self, job: JobId) -> Result<Option<(BlockNumber, Option<Hash32>)>, StoreError> {
+        let key = self.keys.job(job);
+        let mut command = redis::cmd("HMGET");
+        command.arg(&key).arg("stage").arg("block").arg("hash");
+        let (stage, block, hash): (Option<String>, Option<String>, Option<String>) =
+            self.read("payment", &command).await?;
+        if stage.as_deref() != Some(Stage::Done.name()) {
+            return Ok(None);
+        }
+        let block = codec::optional(&key, "block", &block.unwrap_or_default(), "a block number")?;
+        let hash = codec::optional(&key, "hash", &hash.unwrap_or_default(), "a hash")?;
+        Ok(block.map(|block| (block, hash)))
     }
 
     /// What `referrer` earned.

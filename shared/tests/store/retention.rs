@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shared::ids::{JobId, Nonce, Wallet};
+use shared::ids::{BlockNumber, JobId, Nonce, Wallet};
 use shared::job::PayoutMode;
 use shared::job_state::Stage;
 use shared::store::{Accepted, RefundOutcome, Refunded, Removed, Retention, UNDOABLE};
@@ -10,7 +10,7 @@ use shared::tx::Held;
 
 use crate::support;
 use crate::support::inspect::assert_consistent;
-use crate::support::{DONE_AT, SIGNER, World, id_of, payment, refund_of};
+use crate::support::{DONE_AT, SIGNER, World, hash, id_of, payment, refund_of};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Keeps no ended job.
@@ -199,7 +199,8 @@ async fn a_payment_whose_job_is_gone_is_spent_and_its_refund_is_settled() {
         }
     }
     let view = world.store.payment(id_of(&paid)).await.unwrap().unwrap();
-    assert!(view.paid.is_some() && view.owed.usdc.base_units() > 0, "{view:?}");
+    assert_eq!(view.paid, Some((BlockNumber::new(DONE_AT), Some(hash(7)))));
+    assert!(view.owed.usdc.base_units() > 0, "{view:?}");
     assert!(!is_there(&world, job).await && !is_there(&world, never_paid).await);
     assert_consistent(&world).await;
 }

@@ -24,14 +24,10 @@ for i = 2, #ARGV, 5 do
     if job.kind == 'register' then
       local asked = cjson.decode(job.payload)
       registered(asked.child, asked.referrer, block)
-    else
-      local payment = key('payment:') .. job.payment
-      redis.call('HSET', payment, 'paid_block', block, 'paid_hash', hash)
-      if job.refund_requested == '1' then
-        local due = redis.call('HMGET', payment, 'usdc', 'sge')
-        owe(job.payment, due[1], due[2])
-        log(id, job, { event = 'owed' })
-      end
+    elseif job.refund_requested == '1' then
+      local due = redis.call('HMGET', key('payment:') .. job.payment, 'usdc', 'sge')
+      owe(job.payment, due[1], due[2])
+      log(id, job, { event = 'owed' })
     end
   end
   out[#out + 1] = no

@@ -33,6 +33,7 @@ function forget.payout(id, asked, job)
   redis.call('HSET', payment, 'archived', state, 'archived_at', NOW)
   redis.call('HINCRBY', k, 'past_' .. state, 1)
   if state ~= 'done' then return end
+  redis.call('HSET', payment, 'paid_block', job.block or '', 'paid_hash', job.hash or '')
   redis.call('HSET', k, 'past_usdc', usdc, 'past_sge', sge)
 end
 

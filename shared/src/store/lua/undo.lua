@@ -25,8 +25,6 @@ local function undo(id, job)
   redis.call('HDEL', job_key(id), 'block', 'hash', 'log_index', 'done_at')
   if job.kind == 'register' then
     redis.call('HSET', key('referral:') .. cjson.decode(job.payload).child, 'status', 'registering', 'job', id)
-  else
-    redis.call('HDEL', key('payment:') .. job.payment, 'paid_block', 'paid_hash')
   end
   if carried(id, job) then
     reopen_nonce(signer, nonce)
