@@ -24,7 +24,7 @@ impl Leader {
         self.last_final = None;
         let signer = self.ctx.signer();
         let expected = self.ctx.store.next_nonce(signer).await?;
-        let unreadable = self.remember_open().await?;
+        let mut unreadable = self.remember_open().await?;
         let head = self.ctx.chain.head().await?.number;
         let deep = head.below(self.ctx.config.confirmations).unwrap_or(BlockNumber::new(0));
         let pinned = match self.agreed_block(deep).await? {
@@ -33,7 +33,7 @@ impl Leader {
         };
         let counts = self.ctx.chain.takeover_nonces(signer).await?;
         let lowest = counts.iter().map(|count| count.latest).min().unwrap_or(Nonce::new(0));
-        let closed_below = self.closed_below(expected, lowest, &unreadable).await?;
+        let closed_below = self.closed_below(expected, lowest, &mut unreadable).await?;
         let open = self.open.keys().copied().chain(unreadable.iter().copied()).collect();
         let found = Found { next: expected, open, counts, deep, pinned, closed_below };
         let plan = match recover::plan(&found, self.ctx.config.max_open_nonces as u64) {
@@ -109,24 +109,36 @@ impl Leader {
         Ok(unreadable.into_iter().map(|(nonce, _)| nonce).collect())
     }
 
-    /// Below which nonce the journal itself says that all are consumed: an endpoint that says less is behind.
+    /// Below which nonce the journal itself says that all are consumed: an endpoint that says less is behind. Remembers what it
+    /// meets on the way that is open by its record and missing from the index.
     async fn closed_below(
-        &self,
+        &mut self,
         next: Option<Nonce>,
         latest: Nonce,
-        unreadable: &[Nonce],
+        unreadable: &mut Vec<Nonce>,
     ) -> Result<Nonce, RoundError> {
         let next = next.map_or(0, Nonce::get);
-        let candidates = (latest.get()..next).rev().take(LOOK_BACK).map(Nonce::new);
-        for nonce in candidates.filter(|nonce| !self.open.contains_key(nonce) && !unreadable.contains(nonce))
-        {
-            match self.ctx.store.tx(self.ctx.signer(), nonce).await {
-                // Journaled and not open: closed.
-                Ok(Some(_)) => return Ok(nonce.next()),
-                // One that cannot be read may be open.
-                Ok(None) => {}
-                Err(error) if error.is_of_one_record() => {}
-                Err(error) => return Err(error.into()),
+        for nonce in (latest.get()..next).rev().take(LOOK_BACK).map(Nonce::new) {
+            if self.open.contains_key(&nonce) || unreadable.contains(&nonce) {
+                continue;
+            }
+            let found = match self.ctx.store.tx(self.ctx.signer(), nonce).await {
+                Ok(Some(record)) if record.state == TxState::Closed => return Ok(nonce.next()),
+                Ok(Some(record)) => self.open_tx(record).await,
+                Ok(None) => continue,
+                Err(error) => Err(error.into()),
+            };
+            match found {
+                Ok(tx) => {
+                    tracing::error!(
+                        nonce = nonce.get(),
+                        "it is open by its record, and missing among the open nonces"
+                    );
+                    self.open.insert(nonce, tx);
+                }
+                // It may be open.
+                Err(RoundError::Store(error)) if error.is_of_one_record() => unreadable.push(nonce),
+                Err(error) => return Err(error),
             }
         }
         Ok(Nonce::new(0))

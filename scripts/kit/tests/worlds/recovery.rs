@@ -148,9 +148,6 @@ async fn an_open_nonce_that_cannot_be_read_holds_up_no_other_and_ends_once_it_ca
     let stage = world.redis.cli(&["HGET", &world.key(&format!("job:{broken}")), "stage"]).await?;
     ensure!(stage == "submitted", "nobody was to look after it: {stage}");
 
-    // Nor is anything held up by what stands among the open nonces and is none.
-    let open = world.key(&format!("open:{RELAYER:#x}"));
-    world.redis.cli(&["ZADD", &open, "0", "no nonce"]).await?;
     world.redis.cli(&["HSET", &record, "intent", &intent]).await?;
     let all: Vec<String> = jobs.into_iter().chain([broken]).collect();
     for job in &all {
@@ -158,6 +155,9 @@ async fn an_open_nonce_that_cannot_be_read_holds_up_no_other_and_ends_once_it_ca
     }
     settled_once(&world, &client, &all, 4).await?;
     ensure!(unreadable(&world).await? == Some(0.0), "still unreadable");
+    // Nor is anything held up by what stands among the open nonces and is none, or is closed.
+    let open = world.key(&format!("open:{RELAYER:#x}"));
+    world.redis.cli(&["ZADD", &open, "0", "no nonce", &nonce.to_string(), &nonce.to_string()]).await?;
     world.kill_relayer(0, Signal::SIGTERM).await?;
     world.restart_relayer(0, &BTreeMap::new())?;
     let after = pay(&client, &child, 1, "after").await?;
@@ -188,6 +188,25 @@ async fn an_open_nonce_that_was_lost_from_the_index_is_put_back_and_confirmed_by
     world.anvil.set_mining(Mining::Every(1)).await?;
     world.until_logged(0, "is open in the journal again", LIMIT).await?;
     client.wait_for(&lost, &["done"], LIMIT).await?;
+    settled_once(&world, &client, &[lost], 1).await
+}
+
+#[tokio::test]
+async fn an_open_nonce_that_is_lost_from_the_index_and_from_the_nodes_is_sent_again_by_the_next_leader()
+-> Result<()> {
+    let mut world = quick().start().await?;
+    let client = world.client()?;
+    let (child, _) = registered(&client).await?;
+    world.anvil.set_mining(Mining::Manual).await?;
+    let lost = pay(&client, &child, 1, "lost").await?.remove(0);
+    at_stage(&client, &lost, "submitted").await?;
+    world.kill_relayer(0, Signal::SIGKILL).await?;
+    world.redis.cli(&["DEL", &world.key(&format!("open:{RELAYER:#x}"))]).await?;
+    world.anvil.drop_all_transactions().await?;
+    world.restart_relayer(0, &BTreeMap::new())?;
+    world.anvil.set_mining(Mining::Every(1)).await?;
+    // Before the first sweep, half a minute after the start.
+    client.wait_for(&lost, &["done"], Duration::from_secs(20)).await?;
     settled_once(&world, &client, &[lost], 1).await
 }
 
