@@ -1,6 +1,6 @@
 //! Single jobs: reading them, and every transition that is not signing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use redis::RedisResult;
@@ -138,6 +138,11 @@ impl<'a> From<&'a Departure> for LeaveItem<'a> {
     }
 }
 
+/// Of a line of a timeline: a field `log:<n>`.
+fn line_number(field: &str) -> Option<u64> {
+    field.strip_prefix("log:")?.parse().ok()
+}
+
 fn millis(delay: Duration) -> u64 {
     u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)
 }
@@ -152,9 +157,10 @@ impl Store {
     /// A job's timeline, oldest first.
     pub async fn timeline(&self, id: JobId) -> Result<Vec<TimelineEntry>, StoreError> {
         let key = self.keys.job(id);
-        let log: Option<String> = self.read("timeline", redis::cmd("HGET").arg(&key).arg("log")).await?;
-        let lines = log.iter().flat_map(|log| log.split('\t'));
-        lines.map(|line| codec::json(&key, "log", line, "a timeline entry")).collect()
+        let fields: HashMap<String, String> = self.read("timeline", redis::cmd("HGETALL").arg(&key)).await?;
+        let lines = fields.iter().filter_map(|(field, line)| Some((line_number(field)?, line)));
+        let lines: BTreeMap<u64, &String> = lines.collect();
+        lines.into_values().map(|line| codec::json(&key, "log", line, "a timeline entry")).collect()
     }
 
     /// Queues a failed job again.

@@ -239,7 +239,7 @@ mod tests {
         assert!(code.ends_with("return clock()"), "{code}");
         assert!(code.contains("local function clock()") && !code.contains("local NOW"), "{code}");
         let code = linked("-- no move(id) here\nenqueue(id, job, 'queued', 'accept')");
-        for needed in ["enqueue", "move", "detach", "with_line", "conclude", "clock", "key"] {
+        for needed in ["enqueue", "move", "detach", "put", "conclude", "clock", "key"] {
             assert!(code.contains(&format!("local function {needed}(")), "{needed} is missing: {code}");
         }
         assert!(code.ends_with(CONCLUDED) && code.contains("local function body()"), "{code}");
@@ -266,5 +266,36 @@ mod tests {
                 assert!(!part.contains(&format!(" {name}(")), "{name} stands below:\n{part}");
             }
         }
+    }
+
+    /// A field that was not asked for is nil, as if the job had none.
+    #[test]
+    fn a_script_that_asks_for_some_fields_of_a_job_reads_no_others() {
+        let mut looked_at = 0;
+        for (name, code) in sources() {
+            let is_code = |line: &&str| !line.trim_start().starts_with("--");
+            let code = code.lines().filter(is_code).collect::<Vec<_>>().join("\n");
+            let Some((_, fields)) = code.split_once("job_of(id, OF_A_") else { continue };
+            let mut asked = quoted(&code, "local OF_A_MOVE = {", '}');
+            assert!(asked.len() > 10, "{name}: {asked:?}");
+            if fields.starts_with("BRIEF") {
+                asked.extend(quoted(&code, "local OF_A_BRIEF = and_also(", ')'));
+            }
+            // Where it is not asked for, only `asked_of` reads it, which fetches it.
+            asked.extend((!code.contains("local function brief(")).then_some("payload"));
+            let reads = code.split("job.").skip(1).filter_map(|after| words(after).next());
+            let of_a_stage = quoted(&code, "local OF_A_STAGE = {", '}');
+            let unasked: HashSet<&str> =
+                reads.chain(of_a_stage).filter(|field| !asked.contains(field)).collect();
+            assert!(unasked.is_empty(), "{name} reads {unasked:?}");
+            looked_at += 1;
+        }
+        assert_eq!(looked_at, 7);
+    }
+
+    /// The texts in quotes between `from` and `to`.
+    fn quoted<'a>(code: &'a str, from: &str, to: char) -> HashSet<&'a str> {
+        let table = code.split_once(from).and_then(|(_, rest)| rest.split_once(to));
+        table.map_or("", |(table, _)| table).split('\'').skip(1).step_by(2).collect()
     }
 }

@@ -22,6 +22,8 @@ pub struct Budget {
     pub reserved: Commission,
     pub registry_paused: bool,
     pub payout_paused: bool,
+    /// Whether nothing else is ready. Where more is, it fills the last transaction of a kind with what comes next.
+    pub is_all: bool,
 }
 
 /// A transaction to sign.
@@ -50,6 +52,7 @@ pub fn plan(ready: Vec<Brief>, budget: &Budget, gas_of: impl Fn(Kind, &[Brief]) 
     let mut packer = Packer { budget, spent: budget.reserved, plan: &mut plan };
     let fitting: Vec<Brief> = ready.into_iter().filter(|job| packer.fits(job)).collect();
     for kind in Kind::ALL {
+        let before = plan.txs.len();
         let mut open: Option<Packed> = None;
         for job in fitting.iter().filter(|job| job.payload.kind() == kind) {
             open = Some(match open.take().map(|packed| extend(packed, job, budget.gas_per_tx, &gas_of)) {
@@ -68,7 +71,10 @@ pub fn plan(ready: Vec<Brief>, budget: &Budget, gas_of: impl Fn(Kind, &[Brief]) 
                 }
             });
         }
-        plan.txs.extend(open);
+        // What waits is the oldest of its kind in the next pass, and goes into the first transaction there.
+        if budget.is_all || plan.txs.len() == before {
+            plan.txs.extend(open);
+        }
     }
     plan.txs.truncate(budget.txs);
     plan
@@ -262,6 +268,7 @@ mod tests {
             reserved: Commission::default(),
             registry_paused: false,
             payout_paused: false,
+            is_all: true,
         }
     }
 
@@ -278,6 +285,16 @@ mod tests {
     fn a_backlog_is_packed_up_to_the_gas_budget() {
         let ready = (1..=10).map(|n| payout(n, 0)).collect();
         assert_eq!(sizes(&plan(ready, &budget(1000), gas)), [4, 4, 2]);
+    }
+
+    #[test]
+    fn while_more_is_ready_the_last_of_a_kind_waits_for_it_behind_a_full_one() {
+        let budget = Budget { is_all: false, ..budget(1000) };
+        let pack = |ready: Vec<Brief>| sizes(&plan(ready, &budget, gas));
+        assert_eq!(pack((1..=10).map(|n| payout(n, 0)).collect()), [4, 4]);
+        assert_eq!(pack((1..=3).map(|n| payout(n, 0)).collect()), [3], "nothing else would be signed");
+        let mixed = (1..=5).map(|n| payout(n, 0)).chain([registration()]).collect();
+        assert_eq!(pack(mixed), [1, 4], "another kind is not waited for");
     }
 
     #[test]

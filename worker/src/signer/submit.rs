@@ -103,6 +103,7 @@ impl Leader {
             reserved: self.reserved(at.number),
             registry_paused: conditions.registry_paused,
             payout_paused: conditions.payout_paused,
+            is_all: ready.len() < SLICE,
         };
         pack::plan(ready, &budget, gas_limit)
     }

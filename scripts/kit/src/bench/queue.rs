@@ -31,20 +31,28 @@ pub(super) async fn measure(size: Size) -> Result<Report> {
         let world = World::builder().relayers(0).without_api().start().await?;
         world.redis.cli(&["CONFIG", "SET", "appendonly", appendonly]).await?;
         let lane = BareLane::set_up(&world, durability, jobs / PER_CHILD).await?;
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        let (mut ours, mut theirs, mut with_records) = (Vec::new(), Vec::new(), Vec::new());
         for round in 0..=ROUNDS {
             let rate = through(&lane, &format!("round_{round}"), jobs).await?;
-            let peer = peer(world.redis.port(), jobs).await?;
+            let peer = bullmq(world.redis.port(), jobs, &[]).await?;
+            let peer_with_records = bullmq(world.redis.port(), jobs, &["records"]).await?;
             // The first is to warm up.
             if round > 0 {
                 ours.push(rate);
                 theirs.push(peer);
+                with_records.push(peer_with_records);
             }
         }
-        let ratios: Vec<f64> = ours.iter().zip(&theirs).map(|(ours, theirs)| ours / theirs).collect();
+        let against =
+            |peer: &[f64]| ours.iter().zip(peer).map(|(ours, peer)| ours / peer).collect::<Vec<_>>();
         figures.push(Figure::of(&format!("{name}: jobs, ours"), "/s", &ours));
         figures.push(Figure::of(&format!("{name}: jobs, BullMQ"), "/s", &theirs));
-        figures.push(Figure::of(&format!("{name}: against BullMQ"), "", &ratios).at_least(1.25).ratio());
+        figures.push(
+            Figure::of(&format!("{name}: against BullMQ"), "", &against(&theirs)).at_least(1.25).ratio(),
+        );
+        let title = |what: &str| format!("{name}: {what}, and a payment's records");
+        figures.push(Figure::of(&title("jobs, BullMQ"), "/s", &with_records));
+        figures.push(Figure::of(&title("against BullMQ"), "", &against(&with_records)));
     }
     Ok(Report {
         subject: "queue".into(),
@@ -94,13 +102,14 @@ async fn work(lane: &BareLane, worker: &str, done: &AtomicUsize, jobs: usize) ->
 }
 
 /// The same by BullMQ, in a process of its own, on the same server.
-async fn peer(port: u16, jobs: usize) -> Result<f64> {
+async fn bullmq(port: u16, jobs: usize, more: &[&str]) -> Result<f64> {
     let mut node = tokio::process::Command::new("node");
     node.current_dir(peers()).arg("bullmq.mjs").args([
         port.to_string(),
         jobs.to_string(),
         CONCURRENCY.to_string(),
     ]);
+    node.args(more);
     let output = node.kill_on_drop(true).output().await.context("run node")?;
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     ensure!(output.status.success(), "bullmq.mjs: {}\n{err}", output.status);

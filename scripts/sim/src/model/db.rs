@@ -86,7 +86,10 @@ impl Server {
             ["events", "audit", "stats", "lease:changes"].iter().map(|name| key(name)).collect();
         forgotten.insert(0, "DEL".to_owned());
         let timelines = (0..jobs).map(|job| {
-            vec!["HDEL".to_owned(), key(&format!("job:{}", JobId::numbered(job))), "log".to_owned()]
+            // One command adds a few lines at most, and begins where they are not counted.
+            let lines = (1..=5).map(|line| format!("log:{line}"));
+            let job = key(&format!("job:{}", JobId::numbered(job)));
+            ["HDEL".to_owned(), job, "lines".to_owned()].into_iter().chain(lines).collect()
         });
         let words = |command: Vec<String>| command.into_iter().map(String::into_bytes).collect();
         let forgotten = std::iter::once(forgotten).chain(timelines).map(words).collect();

@@ -6,7 +6,7 @@
 local worker, count, entries, out = ARGV[1], tonumber(ARGV[2]), (#ARGV - 2) / 2, {}
 
 local function take(entry, id)
-  local job = record(job_key(id))
+  local job = job_of(id, OF_A_BRIEF)
   if job.entry == entry and CLAIMABLE[job.stage] then
     claim(id, job, worker)
     out[#out + 1] = brief(id, job)

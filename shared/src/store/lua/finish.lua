@@ -14,7 +14,7 @@ end
 
 for i = 2, #ARGV, 5 do
   local id, block, hash = ARGV[i], ARGV[i + 2], ARGV[i + 3]
-  local job = record(job_key(id))
+  local job = job_of(id, OF_A_MOVE)
   local no = refusal(job, ARGV[i + 1], { submitted = true, confirming = true }, fence)
   if no == 0 then
     move(id, job, 'done', 'finish', line_of(block, hash, job.nonce), 'block', block, 'hash', hash, 'log_index',
@@ -22,7 +22,7 @@ for i = 2, #ARGV, 5 do
     if job.error or job.pack_max then redis.call('HDEL', job_key(id), 'error', 'pack_max') end
     count('done:' .. job.kind)
     if job.kind == 'register' then
-      local asked = cjson.decode(job.payload)
+      local asked = asked_of(id, job)
       registered(asked.child, asked.referrer, block)
     elseif job.refund_requested == '1' then
       local due = redis.call('HMGET', key('payment:') .. job.payment, 'usdc', 'sge')

@@ -17,7 +17,7 @@ end
 local seen = { nonce = nonce, hash = hash, block = block }
 for _, held in ipairs(cjson.decode(tx.intent).jobs) do
   local id = held.job
-  local job = record(job_key(id))
+  local job = job_of(id, OF_A_MOVE)
   if job.nonce == nonce and job.signer == signer then
     if hash == '' then
       if job.stage == 'confirming' then

@@ -30,7 +30,7 @@ if not is_synced() then return { 6 } end
 local offenders, jobs = {}, {}
 for i = 9, #ARGV, 2 do
   local id = ARGV[i]
-  local job = record(job_key(id))
+  local job = job_of(id, OF_A_MOVE)
   if job.stage ~= 'ready' or job.epoch ~= ARGV[i + 1] or job.refund_requested == '1' then
     offenders[#offenders + 1] = id
   end

@@ -6,7 +6,7 @@ if not is_fenced_in(ARGV[1]) then return { 1 } end
 local out = { 0, '0-0' }
 for _, entry in ipairs(redis.call('XRANGE', key('ready'), '-', '+', 'COUNT', ARGV[2])) do
   local id = entry[2][2]
-  local job = record(job_key(id))
+  local job = job_of(id, OF_A_BRIEF)
   if job.stage == 'ready' and job.entry == entry[1] then
     out[#out + 1] = brief(id, job)
   else

@@ -6,7 +6,7 @@
 local out, line = {}, { by = ARGV[1] }
 for i = 2, #ARGV, 2 do
   local id = ARGV[i]
-  local job = record(job_key(id))
+  local job = job_of(id, OF_A_MOVE)
   local no = refusal(job, ARGV[i + 1], { checking = true }, '')
   if no == 0 and job.refund_requested == '1' then
     cancel_unpaid(id, job, 'cancel', { by = ARGV[1] })

@@ -5,7 +5,7 @@
 local who, fence, out, lines = ARGV[1], ARGV[2], {}, {}
 for i = 3, #ARGV, 3 do
   local id, block = ARGV[i], ARGV[i + 2]
-  local job = record(job_key(id))
+  local job = job_of(id, OF_A_MOVE)
   local no = refusal(job, ARGV[i + 1], UNCARRIED, fence)
   if no == 0 then
     lines[block] = lines[block] or { by = who }

@@ -253,14 +253,12 @@ fn told(error: &redis::RedisError) -> String {
     format!("{:?} {} {detail}", error.kind(), error.code().unwrap_or_default())
 }
 
-/// With the fields of every JSON object in order; a timeline is several of them, parted by tabs.
+/// With the fields of every JSON object in order.
 fn json_sorted(value: &Value) -> Value {
     match value {
         Value::Array(items) => Value::Array(items.iter().map(json_sorted).collect()),
         Value::BulkString(bytes) if bytes.starts_with(b"{") => {
-            let text = String::from_utf8_lossy(bytes);
-            let parts: Vec<String> = text.split('\t').map(fields_sorted).collect();
-            Value::BulkString(parts.join("\t").into_bytes())
+            Value::BulkString(fields_sorted(&String::from_utf8_lossy(bytes)).into_bytes())
         }
         other => other.clone(),
     }

@@ -238,8 +238,8 @@ impl Walk {
             7 if exists => drop(self.raw(&["HSET", &job, "refund_requested", "1"])),
             8 if exists => {
                 // A timeline that is nearly full.
-                let log = vec!["{\"event\":\"x\",\"at\":\"1\"}"; 700].join("\t");
-                drop(self.raw(&["HSET", &job, "log", &log]));
+                let lines = self.random.random_range(125..130_u32).to_string();
+                drop(self.raw(&["HSET", &job, "lines", &lines, "log:17", "{\"event\":\"x\",\"at\":\"1\"}"]));
             }
             9 => {
                 let pattern = self.one(&["waiting:*", "parked:*", "payment:*", "open:*", "referral:*"]);

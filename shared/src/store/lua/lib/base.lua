@@ -4,8 +4,9 @@
 -- The lane prefix, such as `ail:{main}:`: the only key that a script is given. Every other is derived below it.
 local LANE = KEYS[1]
 local FEED_MAX = 10000
--- In bytes.
-local LOG_MAX = 16384
+-- Lines of a timeline, and how many of its first ones stay.
+local LINES_MAX = 128
+local LINES_FIRST = 16
 local REASONS_MAX = 2000
 -- Ids of sixteen jobs.
 local TOLD_MAX = 16 * 27 - 1

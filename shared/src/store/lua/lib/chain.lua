@@ -79,7 +79,7 @@ local UNCARRIED = {
 
 -- Takes a job that the chain shows as done to `confirming` without a nonce; the leader finishes it N deep.
 local function settle(id, job, line, block)
-  if job.stage == 'waiting' or job.stage == 'failed' then unwait(cjson.decode(job.payload).child, id) end
+  if job.stage == 'waiting' or job.stage == 'failed' then unwait(asked_of(id, job).child, id) end
   line.block = block
   move(id, job, 'confirming', 'settle', line, 'block', block)
   place(key('settling'), id, block)

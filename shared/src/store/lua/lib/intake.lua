@@ -18,10 +18,10 @@ end
 
 -- Notes on the timeline of a payment's job that a delivery came again, the first eight times. It may have been removed.
 local function note_delivery(job, event, delivery)
-  local known = job and redis.call('HMGET', job_key(job), 'stage', 'log')
+  local known = job and redis.call('HMGET', job_key(job), 'stage', 'lines')
   if not known or not known[1] then return end
   if redis.call('HINCRBY', job_key(job), event, 1) <= 8 then
-    log(job, { log = known[2] or nil }, { event = event, delivery = delivery })
+    log(job, { stage = known[1], lines = known[2] or nil }, { event = event, delivery = delivery })
   end
 end
 

@@ -13,24 +13,41 @@ local function text_of(line, changed)
   return text
 end
 
--- A timeline with one line more, parted by tabs, which JSON has none of. A long one loses its middle, never its first or
--- newest lines.
-local function with_line(log, text)
-  if not log then return text end
-  while #log + #text > LOG_MAX do
-    local before = string.find(log, '\t', LOG_MAX / 8, true)
-    local after = string.find(log, '\t', before + 1, true)
-    if not after then break end
-    log = string.sub(log, 1, before) .. string.sub(log, after + 1)
+-- What is asked of a job where so many move that reading all of it costs: what any move needs. A script names what else it
+-- needs by `and_also`, and reads by `job_of` instead of `record`.
+local OF_A_MOVE = { 'kind', 'state', 'stage', 'epoch', 'lines', 'entry', 'due', 'gate', 'worker', 'nonce', 'signer', 'redelivered',
+  'refund_requested', 'payment', 'error', 'pack_max' }
+local function and_also(...)
+  local fields = { unpack(OF_A_MOVE) }
+  for _, field in ipairs({ ... }) do fields[#fields + 1] = field end
+  return fields
+end
+local function job_of(id, fields)
+  local values, job = redis.call('HMGET', job_key(id), unpack(fields)), {}
+  for i, field in ipairs(fields) do job[field] = values[i] or nil end
+  return job
+end
+
+-- What a job is asked to do.
+local function asked_of(id, job)
+  return cjson.decode(job.payload or redis.call('HGET', job_key(id), 'payload'))
+end
+
+-- Writes fields of a job, and a line of its timeline. The lines are fields, so that nobody has to read them to add one; the
+-- first is not counted, as all jobs have it and many have no other. A long timeline loses its middle.
+local function put(id, job, line, ...)
+  if not job.stage then
+    redis.call('HSET', job_key(id), 'log:1', line, ...)
+    return
   end
-  return log .. '\t' .. text
+  local n = (tonumber(job.lines) or 1) + 1
+  job.lines = string.format('%.0f', n)
+  redis.call('HSET', job_key(id), 'lines', job.lines, 'log:' .. job.lines, line, ...)
+  if n > LINES_MAX then redis.call('HDEL', job_key(id), string.format('log:%.0f', n - LINES_MAX + LINES_FIRST)) end
 end
 
 -- Adds a line to the job's timeline.
-local function log(id, job, line)
-  job.log = with_line(job.log, text_of(line, true))
-  redis.call('HSET', job_key(id), 'log', job.log)
-end
+local function log(id, job, line) put(id, job, text_of(line, true)) end
 
 local STATE_OF = {
   queued = 'pending', waiting = 'pending', delayed = 'pending', held = 'pending', gated = 'pending',
@@ -80,8 +97,7 @@ local function move(id, job, stage, event, line, ...)
   line = line or {}
   local changed = line.event ~= event or line.stage ~= stage
   line.event, line.stage = event, stage
-  job.log = with_line(job.log, text_of(line, changed))
-  redis.call('HSET', job_key(id), 'state', state, 'stage', stage, 'updated_at', NOW, 'log', job.log, ...)
+  put(id, job, text_of(line, changed), 'state', state, 'stage', stage, 'updated_at', NOW, ...)
   job.state, job.stage = state, stage
   local more = { ... }
   for i = 1, #more, 2 do job[more[i]] = more[i + 1] end
@@ -140,7 +156,8 @@ local function refusal(job, epoch, allowed, fence)
   return 0
 end
 
--- The record that workers and the leader need of a job.
+-- The record that workers and the leader need of a job, and what of it no move needs.
+local OF_A_BRIEF = and_also('payload', 'attempts', 'created_at')
 local function brief(id, job)
   return { id, job.epoch or '0', job.payload, job.attempts or '0', job.pack_max or '0', job.refund_requested or '0',
     job.created_at, job.stage, job.nonce or '', job.kind }
