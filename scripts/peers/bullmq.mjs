@@ -8,6 +8,7 @@
 //
 // Prints the jobs per second from the first add to the last completion.
 import { Queue, Worker } from 'bullmq';
+import { Redis } from 'ioredis';
 
 const [port, jobs, concurrency] = process.argv.slice(2, 5).map(Number);
 const withRecords = process.argv[5] === 'records';
@@ -39,7 +40,7 @@ const payload = { payment: '0x' + 'ab'.repeat(32), child: '0x' + 'cd'.repeat(20)
 const PER_CHILD = 4;
 const SIBLINGS = 10;
 const address = (n) => '0x' + n.toString(16).padStart(40, '0');
-const client = await queue.client;
+const client = new Redis(port);
 const keep = (n, payment) => {
   const at = Date.now();
   const child = n % (jobs / PER_CHILD);
@@ -85,4 +86,5 @@ await all;
 console.log(Math.round((jobs * 1000) / (performance.now() - began)));
 await worker.close();
 await queue.close();
+client.disconnect();
 process.exit(0);
