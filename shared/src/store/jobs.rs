@@ -160,7 +160,7 @@ impl Store {
         let fields: HashMap<String, String> = self.read("timeline", redis::cmd("HGETALL").arg(&key)).await?;
         let lines = fields.iter().filter_map(|(field, line)| Some((line_number(field)?, line)));
         let lines: BTreeMap<u64, &String> = lines.collect();
-        lines.into_values().map(|line| codec::json(&key, "log", line, "a timeline entry")).collect()
+        lines.into_values().map(|line| codec::json(&key, "log:<n>", line, "a timeline entry")).collect()
     }
 
     /// Queues a failed job again.

@@ -206,7 +206,8 @@ impl Store {
         })
     }
 
-    /// The nonces that are open by their index, in order. What is no nonce was written there by hand, and is left out.
+    /// The nonces that are open by their index, in order. What is no nonce was written there by hand, and is left out; the next
+    /// takeover takes it away ([`Store::set_next_nonce`]).
     pub async fn open_nonces(&self, signer: Address) -> Result<Vec<Nonce>, StoreError> {
         let key = self.keys.open(signer);
         let nonces: Vec<String> =

@@ -84,7 +84,10 @@ impl Leader {
         let (store, signer) = (&self.ctx.store, self.ctx.signer());
         let index = store.open_nonces(signer).await?;
         let (records, mut unreadable) = store.open_txs(signer, &index).await?;
-        for record in records.into_iter().filter(|record| record.state != TxState::Closed) {
+        // What is closed is taken out of the index with the next nonce.
+        let (closed, records): (Vec<_>, Vec<_>) =
+            records.into_iter().partition(|record| record.state == TxState::Closed);
+        for record in records {
             let nonce = record.nonce;
             match self.open_tx(record).await {
                 Ok(tx) => _ = self.open.insert(nonce, tx),
@@ -93,6 +96,9 @@ impl Leader {
             }
         }
         self.strays = index.into_iter().filter(|nonce| !self.open.contains_key(nonce)).collect();
+        for record in closed {
+            self.strays.remove(&record.nonce);
+        }
         self.ctx.metrics.unreadable_nonces.set(self.strays.len() as i64);
         for nonce in &self.strays {
             match unreadable.iter().find(|(of, _)| of == nonce) {
@@ -137,7 +143,15 @@ impl Leader {
                     self.open.insert(nonce, tx);
                 }
                 // It may be open.
-                Err(RoundError::Store(error)) if error.is_of_one_record() => unreadable.push(nonce),
+                Err(RoundError::Store(error)) if error.is_of_one_record() => {
+                    tracing::error!(
+                        nonce = nonce.get(), %error,
+                        "it cannot be read and is missing among the open nonces: it may be open, and nothing is filled there"
+                    );
+                    unreadable.push(nonce);
+                    self.strays.insert(nonce);
+                    self.ctx.metrics.unreadable_nonces.set(self.strays.len() as i64);
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -31,7 +31,7 @@ impl Leader {
         {
             // Nothing is done above the block that is remembered as final: nobody would notice that it was taken back.
             if self.watch_final(deep).await? {
-                self.confirm(deep).await?;
+                self.confirm(deep, head).await?;
                 self.finish_settled(deep).await?;
                 self.follow(deep.number).await?;
             }
@@ -63,7 +63,7 @@ impl Leader {
     }
 
     /// Closes every nonce that is consumed at `deep`.
-    async fn confirm(&mut self, deep: Head) -> Result<(), RoundError> {
+    async fn confirm(&mut self, deep: Head, head: Head) -> Result<(), RoundError> {
         if self.open.is_empty() {
             return Ok(());
         }
@@ -86,7 +86,11 @@ impl Leader {
             }
         }
         // What is known of some is stored before the next are asked about.
-        for some in decided.chunks(AT_ONCE) {
+        for (at, some) in decided.chunks(AT_ONCE).enumerate() {
+            // What became ready meanwhile would wait for all of a block full of ours.
+            if at > 0 && self.holes.to_fill.is_empty() {
+                self.sign_ready(head).await?;
+            }
             let explained = self.explain(some, deep.number, is_alone).await?;
             self.close(explained).await?;
         }

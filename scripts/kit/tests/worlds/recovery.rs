@@ -162,7 +162,10 @@ async fn an_open_nonce_that_cannot_be_read_holds_up_no_other_and_ends_once_it_ca
     world.restart_relayer(0, &BTreeMap::new())?;
     let after = pay(&client, &child, 1, "after").await?;
     client.wait_for(&after[0], &["done"], LIMIT).await?;
-    Ok(())
+    until("nothing to be open", LIMIT, || async {
+        Ok((world.redis.cli(&["ZCARD", &open]).await? == "0").then_some(()))
+    })
+    .await
 }
 
 /// The leader in office took over while the nonce was not among the open ones; the sweep puts it back behind its back.
