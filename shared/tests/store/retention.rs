@@ -180,6 +180,11 @@ async fn a_payment_whose_job_is_gone_is_spent_and_its_refund_is_settled() {
     let (paid, job) = done(&world, child).await;
     let (refused, never_paid) = world.paid_by(child).await;
     world.store.cancel(never_paid, "op", "test").await.unwrap();
+    // While the job is there, it says where it paid; afterwards the payment does.
+    let paid_at =
+        async |of: &shared::store::Payment| world.store.payment(id_of(of)).await.unwrap().unwrap().paid;
+    assert_eq!(paid_at(&paid).await, Some((BlockNumber::new(DONE_AT), Some(hash(7)))));
+    assert_eq!(paid_at(&refused).await, None);
     assert_eq!(retain(&world, NOTHING).await.jobs, 2);
 
     match world.accept(&paid).await {
@@ -198,8 +203,9 @@ async fn a_payment_whose_job_is_gone_is_spent_and_its_refund_is_settled() {
             other => panic!("{other:?}"),
         }
     }
+    assert_eq!(paid_at(&paid).await, Some((BlockNumber::new(DONE_AT), Some(hash(7)))));
+    assert_eq!(paid_at(&refused).await, None);
     let view = world.store.payment(id_of(&paid)).await.unwrap().unwrap();
-    assert_eq!(view.paid, Some((BlockNumber::new(DONE_AT), Some(hash(7)))));
     assert!(view.owed.usdc.base_units() > 0, "{view:?}");
     assert!(!is_there(&world, job).await && !is_there(&world, never_paid).await);
     assert_consistent(&world).await;
