@@ -84,21 +84,22 @@ impl Leader {
         let (store, signer) = (&self.ctx.store, self.ctx.signer());
         let index = store.open_nonces(signer).await?;
         let (records, mut unreadable) = store.open_txs(signer, &index).await?;
-        // What is closed is taken out of the index with the next nonce.
-        let (closed, records): (Vec<_>, Vec<_>) =
-            records.into_iter().partition(|record| record.state == TxState::Closed);
+        let mut closed = Vec::new();
         for record in records {
             let nonce = record.nonce;
+            if record.state == TxState::Closed {
+                // It is taken out of the index with the next nonce.
+                closed.push(nonce);
+                continue;
+            }
             match self.open_tx(record).await {
                 Ok(tx) => _ = self.open.insert(nonce, tx),
                 Err(RoundError::Store(error)) if error.is_of_one_record() => unreadable.push((nonce, error)),
                 Err(error) => return Err(error),
             }
         }
-        self.strays = index.into_iter().filter(|nonce| !self.open.contains_key(nonce)).collect();
-        for record in closed {
-            self.strays.remove(&record.nonce);
-        }
+        let is_stray = |nonce: &Nonce| !self.open.contains_key(nonce) && !closed.contains(nonce);
+        self.strays = index.into_iter().filter(is_stray).collect();
         self.ctx.metrics.unreadable_nonces.set(self.strays.len() as i64);
         for nonce in &self.strays {
             match unreadable.iter().find(|(of, _)| of == nonce) {

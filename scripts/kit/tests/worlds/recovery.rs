@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use kit::world::contracts::RELAYER;
 use kit::world::process::until;
-use kit::world::{Env, Mining, Signal, World, metric};
+use kit::world::{Client, Env, Mining, Signal, World, metric};
 
 use crate::support::{LIMIT, at_stage, children, flood, pay, quick, registered, settled_once, until_idle};
 
@@ -168,21 +168,30 @@ async fn an_open_nonce_that_cannot_be_read_holds_up_no_other_and_ends_once_it_ca
     .await
 }
 
-/// The leader in office took over while the nonce was not among the open ones; the sweep puts it back behind its back.
-#[tokio::test]
-async fn an_open_nonce_that_was_lost_from_the_index_is_put_back_and_confirmed_by_the_leader_in_office()
--> Result<()> {
+/// A relayer that is dead, and whose only open nonce is missing from the index. Returns the job that it carries, in a block
+/// (`confirming`) or not (`submitted`), and the index.
+async fn lost_from_the_index(stage: &str) -> Result<(World, Client, String, String)> {
     let mut world = quick().start().await?;
     let client = world.client()?;
     let (child, _) = registered(&client).await?;
     world.anvil.set_mining(Mining::Manual).await?;
     let lost = pay(&client, &child, 1, "lost").await?.remove(0);
     at_stage(&client, &lost, "submitted").await?;
-    world.anvil.mine(1).await?;
-    at_stage(&client, &lost, "confirming").await?;
+    if stage == "confirming" {
+        world.anvil.mine(1).await?;
+        at_stage(&client, &lost, stage).await?;
+    }
     world.kill_relayer(0, Signal::SIGKILL).await?;
     let open = world.key(&format!("open:{RELAYER:#x}"));
     world.redis.cli(&["DEL", &open]).await?;
+    Ok((world, client, lost, open))
+}
+
+/// The leader in office took over while the nonce was not among the open ones; the sweep puts it back behind its back.
+#[tokio::test]
+async fn an_open_nonce_that_was_lost_from_the_index_is_put_back_and_confirmed_by_the_leader_in_office()
+-> Result<()> {
+    let (mut world, client, lost, open) = lost_from_the_index("confirming").await?;
     world.restart_relayer(0, &BTreeMap::new())?;
     until("the sweep", Duration::from_secs(60), || async {
         Ok((world.redis.cli(&["ZCARD", &open]).await? == "1").then_some(()))
@@ -197,14 +206,7 @@ async fn an_open_nonce_that_was_lost_from_the_index_is_put_back_and_confirmed_by
 #[tokio::test]
 async fn an_open_nonce_that_is_lost_from_the_index_and_from_the_nodes_is_sent_again_by_the_next_leader()
 -> Result<()> {
-    let mut world = quick().start().await?;
-    let client = world.client()?;
-    let (child, _) = registered(&client).await?;
-    world.anvil.set_mining(Mining::Manual).await?;
-    let lost = pay(&client, &child, 1, "lost").await?.remove(0);
-    at_stage(&client, &lost, "submitted").await?;
-    world.kill_relayer(0, Signal::SIGKILL).await?;
-    world.redis.cli(&["DEL", &world.key(&format!("open:{RELAYER:#x}"))]).await?;
+    let (mut world, client, lost, _) = lost_from_the_index("submitted").await?;
     world.anvil.drop_all_transactions().await?;
     world.restart_relayer(0, &BTreeMap::new())?;
     world.anvil.set_mining(Mining::Every(1)).await?;
