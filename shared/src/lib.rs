@@ -16,3 +16,8 @@ pub mod testing;
 pub mod tls;
 pub mod tx;
 pub mod tx_state;
+
+/// Of every program that links this: a request, a job and a message from a node are many little things, of which the
+/// allocator of glibc keeps what it has got.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -7,7 +7,3 @@ pub mod fleet;
 pub mod model;
 pub mod patch;
 pub mod redis;
-
-/// A simulation allocates little things and lets go of them, all the time.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -12,7 +12,7 @@ use super::script::Args;
 /// The most of one run: a long script holds up everybody.
 const MOST: usize = 64;
 /// Runs at once. While one waits for its fsync, the next is on its way.
-const RUNS: usize = 2;
+const RUNS: usize = 4;
 
 /// What the script says about one of them.
 pub(super) type Row = (i64, String, String);

@@ -273,21 +273,29 @@ mod tests {
     fn a_script_that_asks_for_some_fields_of_a_job_reads_no_others() {
         let mut looked_at = 0;
         for (name, code) in sources() {
-            // That one fetches what it reads where it was not asked for.
-            let parts = code.split("\n\n").filter(|part| !defined(part).any(|name| name == "asked_of"));
-            let is_code = |line: &&str| !line.trim_start().starts_with("--");
-            let code = parts.flat_map(str::lines).filter(is_code).collect::<Vec<_>>().join("\n");
-            let Some((_, fields)) = code.split_once("job_of(id, OF_A_") else { continue };
-            let mut asked = quoted(&code, "local OF_A_MOVE = {", '}');
-            assert!(asked.len() > 10, "{name}: {asked:?}");
-            if fields.starts_with("BRIEF") {
-                asked.extend(quoted(&code, "local OF_A_BRIEF = and_also(", ')'));
+            let Some((_, body)) = code.split_once("local function body()\n") else { continue };
+            let Some(asks) = body.lines().find(|line| line.contains("fields_of(")) else { continue };
+            let mut asked = quoted(asks, "fields_of(", ')');
+            asked.extend(quoted(code, "local fields, has = {", '}'));
+            if asks.contains("OF_A_BRIEF") {
+                asked.extend(quoted(code, "local OF_A_BRIEF = {", '}'));
             }
-            let reads = code.split("job.").skip(1).filter_map(|after| words(after).next());
-            let of_a_stage = quoted(&code, "local OF_A_STAGE = {", '}');
-            let unasked: HashSet<&str> =
-                reads.chain(of_a_stage).filter(|field| !asked.contains(field)).collect();
-            assert!(unasked.is_empty(), "{name} reads {unasked:?}");
+            let uncarried = between(code, "local UNCARRIED = {", '}').filter(|_| asks.contains("UNCARRIED"));
+            let of_stages =
+                [body, uncarried.unwrap_or("")].into_iter().flat_map(|text| text.split(" = true"));
+            for stage in of_stages.filter_map(|before| words(before).last()) {
+                asked.extend(quoted(code, &format!(" {stage} = {{"), '}'));
+            }
+            // The first fetches what it reads where it was not asked for, the second knows what each stage has.
+            let is_apart = |part: &&str| !defined(part).any(|name| ["asked_of", "detach"].contains(&name));
+            let is_code = |line: &&str| !line.trim_start().starts_with("--");
+            for line in code.split("\n\n").filter(is_apart).flat_map(str::lines).filter(is_code) {
+                for after in line.split("job.").skip(1) {
+                    let field = words(after).next().unwrap_or_default();
+                    let is_written = after[field.len()..].starts_with(" = ");
+                    assert!(is_written || asked.contains(field), "{name} reads {field}, asked for {asked:?}");
+                }
+            }
             looked_at += 1;
         }
         assert_eq!(looked_at, 7);
@@ -295,7 +303,11 @@ mod tests {
 
     /// The texts in quotes between `from` and `to`.
     fn quoted<'a>(code: &'a str, from: &str, to: char) -> HashSet<&'a str> {
-        let table = code.split_once(from).and_then(|(_, rest)| rest.split_once(to));
-        table.map_or("", |(table, _)| table).split('\'').skip(1).step_by(2).collect()
+        between(code, from, to).unwrap_or("").split('\'').skip(1).step_by(2).collect()
+    }
+
+    fn between<'a>(code: &'a str, from: &str, to: char) -> Option<&'a str> {
+        let (_, rest) = code.split_once(from)?;
+        rest.split_once(to).map(|(text, _)| text)
     }
 }

@@ -10,7 +10,7 @@ use super::Size;
 use super::figures::{Figure, Report};
 use super::lane::BareLane;
 use super::load;
-use crate::world::{Mining, World, paths};
+use crate::world::{Mining, World};
 
 const WAITING: usize = 1_000_000;
 const FINISHED: usize = 20_000;
@@ -43,7 +43,6 @@ pub(super) async fn measure(size: Size) -> Result<Report> {
 async fn in_redis(size: Size) -> Result<(f64, f64, f64)> {
     let world = World::builder().relayers(0).without_api().start().await?;
     world.redis.cli(&["CONFIG", "SET", "appendonly", "no"]).await?;
-    shipped_encodings(&world).await?;
     let (waiting, finished) = (size.of(WAITING), size.of(FINISHED));
     let lane = BareLane::set_up(&world, "none", waiting / PER_CHILD).await?;
 
@@ -67,18 +66,6 @@ async fn in_redis(size: Size) -> Result<(f64, f64, f64)> {
     lane.accept("waiting", waiting, CALLERS).await?;
     let full = used(&world).await?;
     Ok(((full - after) / waiting as f64, full / 1e9, (after - empty) / finished as f64))
-}
-
-/// How Redis keeps small things, as it is shipped.
-async fn shipped_encodings(world: &World) -> Result<()> {
-    let conf =
-        std::fs::read_to_string(paths::root().join("deploy/redis.conf")).context("deploy/redis.conf")?;
-    let encodings =
-        conf.lines().filter_map(|line| line.split_once(' ')).filter(|(name, _)| name.contains("listpack"));
-    for (name, value) in encodings {
-        world.redis.cli(&["CONFIG", "SET", name, value.trim()]).await?;
-    }
-    Ok(())
 }
 
 async fn used(world: &World) -> Result<f64> {

@@ -11,10 +11,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::Signal;
 
-use super::ports;
 use super::process::{Process, Reaper, until};
+use super::{paths, ports};
 
-/// A `redis-server` with `appendfsync always` and `noeviction`.
+/// A `redis-server` as `deploy/redis.conf` has it, without users and passwords.
 pub struct Redis {
     process: Process,
     port: u16,
@@ -115,9 +115,8 @@ async fn cli(port: u16, arguments: &[&str]) -> Result<String> {
 
 async fn launch(folder: &Path, port: u16, reaper: &Arc<Reaper>) -> Result<Process> {
     let mut command = Command::new("redis-server");
-    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1"]).arg("--dir").arg(folder);
-    command.args(["--appendonly", "yes", "--appendfsync", "always", "--save", ""]);
-    command.args(["--maxmemory-policy", "noeviction", "--daemonize", "no"]);
+    command.arg(paths::root().join("deploy/redis.conf")).args(["--port", &port.to_string()]);
+    command.arg("--dir").arg(folder).args(["--aclfile", ""]);
     let log = folder.with_extension("log");
     let mut process = Process::spawn("redis", command, log, reaper)?;
     // Ours, not another server that was faster to take the port.

@@ -32,9 +32,12 @@ local function accept(source, event_id, payment_id, external_id, fingerprint, ch
     hybrid_sge, id, payload, hold, refunded, owed_usdc, owed_sge, owed_hybrid_usdc, owed_hybrid_sge)
   local event_key = key('event:') .. source .. ':' .. event_id
   local payment_key = key('payment:') .. payment_id
-  local payment = record(payment_key)
+  local payment, seen = {}, nil
+  -- Most come for the first time, and are asked for once.
+  if redis.call('EXISTS', payment_key, event_key) > 0 then
+    payment, seen = record(payment_key), redis.call('GET', event_key)
+  end
 
-  local seen = redis.call('GET', event_key)
   if seen and seen ~= fingerprint then return again(2, 'conflict', event_id, payment) end
   if payment.fingerprint then
     if payment.fingerprint ~= fingerprint then return again(2, 'conflict', event_id, payment) end

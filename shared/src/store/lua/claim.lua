@@ -4,9 +4,10 @@
 -- ARGV: 1 = worker, 2 = at most so many new entries, then pairs of entry id, job id: entries that were read before
 -- Returns: {how many entries there were, one array per claimed job, as `brief` in lib/moves.lua gives it}
 local worker, count, entries, out = ARGV[1], tonumber(ARGV[2]), (#ARGV - 2) / 2, {}
+local fields = fields_of({ queued = true }, unpack(OF_A_BRIEF))
 
 local function take(entry, id)
-  local job = job_of(id, OF_A_BRIEF)
+  local job = job_of(id, fields)
   if job.entry == entry and CLAIMABLE[job.stage] then
     claim(id, job, worker)
     out[#out + 1] = brief(id, job)

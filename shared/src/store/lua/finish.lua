@@ -2,7 +2,8 @@
 -- KEYS: 1 = lane prefix
 -- ARGV: 1 = lease value, then per job: job id, epoch, block, hash or '', log index or ''
 -- Returns: one refusal code per job
-local fence, out = ARGV[1], {}
+local fence, out, from = ARGV[1], {}, { submitted = true, confirming = true }
+local fields = fields_of(from, 'payment', 'refund_requested', 'error', 'pack_max')
 
 -- Jobs of one transaction share the line.
 local lines = {}
@@ -14,8 +15,8 @@ end
 
 for i = 2, #ARGV, 5 do
   local id, block, hash = ARGV[i], ARGV[i + 2], ARGV[i + 3]
-  local job = job_of(id, OF_A_MOVE)
-  local no = refusal(job, ARGV[i + 1], { submitted = true, confirming = true }, fence)
+  local job = job_of(id, fields)
+  local no = refusal(job, ARGV[i + 1], from, fence)
   if no == 0 then
     move(id, job, 'done', 'finish', line_of(block, hash, job.nonce), 'block', block, 'hash', hash, 'log_index',
       ARGV[i + 4], 'done_at', NOW)

@@ -14,10 +14,11 @@ if hash == '' then
 else
   redis.call('HSET', tx_key, 'included_hash', hash, 'included_block', block)
 end
+local fields = fields_of({ submitted = true, confirming = true })
 local seen = { nonce = nonce, hash = hash, block = block }
 for _, held in ipairs(cjson.decode(tx.intent).jobs) do
   local id = held.job
-  local job = job_of(id, OF_A_MOVE)
+  local job = job_of(id, fields)
   if job.nonce == nonce and job.signer == signer then
     if hash == '' then
       if job.stage == 'confirming' then

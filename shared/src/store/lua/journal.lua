@@ -27,10 +27,10 @@ if kind ~= 'filler' then
 end
 if not is_synced() then return { 6 } end
 
-local offenders, jobs = {}, {}
+local offenders, jobs, fields = {}, {}, fields_of({ ready = true }, 'refund_requested')
 for i = 9, #ARGV, 2 do
   local id = ARGV[i]
-  local job = job_of(id, OF_A_MOVE)
+  local job = job_of(id, fields)
   if job.stage ~= 'ready' or job.epoch ~= ARGV[i + 1] or job.refund_requested == '1' then
     offenders[#offenders + 1] = id
   end

@@ -3,11 +3,12 @@
 -- KEYS: 1 = lane prefix
 -- ARGV: 1 = worker, then pairs of job id, epoch
 -- Returns: one refusal code per job
-local out, line = {}, { by = ARGV[1] }
+local out, line, from = {}, { by = ARGV[1] }, { checking = true }
+local fields = fields_of(from, 'payment', 'refund_requested')
 for i = 2, #ARGV, 2 do
   local id = ARGV[i]
-  local job = job_of(id, OF_A_MOVE)
-  local no = refusal(job, ARGV[i + 1], { checking = true }, '')
+  local job = job_of(id, fields)
+  local no = refusal(job, ARGV[i + 1], from, '')
   if no == 0 and job.refund_requested == '1' then
     cancel_unpaid(id, job, 'cancel', { by = ARGV[1] })
   elseif no == 0 then

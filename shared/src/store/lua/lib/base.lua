@@ -8,8 +8,8 @@ local FEED_MAX = 10000
 local LINES_MAX = 128
 local LINES_FIRST = 16
 local REASONS_MAX = 2000
--- Ids of sixteen jobs.
-local TOLD_MAX = 16 * 27 - 1
+-- Jobs that share an entry of the feed.
+local TOLD_MAX = 16
 
 local function key(suffix) return LANE .. suffix end
 local function job_key(id) return LANE .. 'job:' .. id end

@@ -30,13 +30,12 @@ end
 local function tell(id, kind, event, stage)
   local like = event .. ' ' .. stage .. ' ' .. kind
   local moved = told[like]
-  if moved and #moved[10] < TOLD_MAX then
-    moved[10] = moved[10] .. ' ' .. id
-  else
-    moved = { 'type', 'job', 'kind', kind, 'event', event, 'stage', stage, 'job', id }
+  if not moved or #moved.jobs == TOLD_MAX then
+    moved = { jobs = {}, 'type', 'job', 'kind', kind, 'event', event, 'stage', stage, 'job' }
     told[like] = moved
     told[#told + 1] = moved
   end
+  moved.jobs[#moved.jobs + 1] = id
 end
 -- An entry of `jobs` that is done with.
 local function spend(entry) spent[#spent + 1] = entry end
@@ -55,6 +54,7 @@ local function conclude()
   for k, all in pairs(places) do write('ZADD', k, unpack(all)) end
   for name, by in pairs(counted) do write('HINCRBY', key('stats'), name, by) end
   for _, moved in ipairs(told) do
+    moved[#moved + 1] = table.concat(moved.jobs, ' ')
     write('XADD', key('events'), 'MAXLEN', '~', FEED_MAX, '*', 'at', now(), unpack(moved))
   end
   if spent[1] then

@@ -13,13 +13,23 @@ local function text_of(line, changed)
   return text
 end
 
--- What is asked of a job where so many move that reading all of it costs: what any move needs. A script names what else it
--- needs by `and_also`, and reads by `job_of` instead of `record`.
-local OF_A_MOVE = { 'kind', 'state', 'stage', 'epoch', 'lines', 'entry', 'due', 'gate', 'worker', 'nonce', 'signer', 'redelivered',
-  'refund_requested', 'payment', 'error', 'pack_max' }
-local function and_also(...)
-  local fields = { unpack(OF_A_MOVE) }
-  for _, field in ipairs({ ... }) do fields[#fields + 1] = field end
+-- What a job has only in some stages.
+local OF_STAGE = {
+  queued = { 'entry' }, retrying = { 'entry' }, checking = { 'entry', 'worker', 'redelivered' }, ready = { 'entry' },
+  submitted = { 'nonce', 'signer' }, confirming = { 'nonce', 'signer' }, delayed = { 'due' }, held = { 'due' },
+  gated = { 'gate' },
+}
+
+-- What is asked of a job where so many move that reading all of it costs, by `job_of` instead of `record`: what any move needs,
+-- what the job has in the stages that it is taken `from`, and what else the script names.
+local function fields_of(from, ...)
+  local fields, has = { 'kind', 'state', 'stage', 'epoch', 'lines', ... }, {}
+  for stage in pairs(from) do
+    for _, field in ipairs(OF_STAGE[stage] or {}) do
+      if not has[field] then fields[#fields + 1] = field end
+      has[field] = true
+    end
+  end
   return fields
 end
 local function job_of(id, fields)
@@ -65,9 +75,6 @@ local function is_fenced_in(fence)
   return false
 end
 
--- What a job has only in some stages.
-local OF_A_STAGE = { 'entry', 'due', 'gate', 'worker', 'nonce', 'signer', 'redelivered' }
-
 -- Removes whatever the job's present stage keeps outside its hash, and what it keeps in it.
 local function detach(id, job)
   local stage = job.stage
@@ -83,7 +90,7 @@ local function detach(id, job)
     displace(key('settling'), id)
   end
   local gone = {}
-  for _, field in ipairs(OF_A_STAGE) do
+  for _, field in ipairs(OF_STAGE[stage] or {}) do
     if job[field] then gone[#gone + 1] = field; job[field] = nil end
   end
   if gone[1] then redis.call('HDEL', job_key(id), unpack(gone)) end
@@ -156,9 +163,9 @@ local function refusal(job, epoch, allowed, fence)
   return 0
 end
 
--- The record that workers and the leader need of a job, and what of it no move needs.
-local OF_A_BRIEF = and_also('payload', 'attempts', 'created_at')
+-- The record that workers and the leader need of a job that no nonce holds, and what of it no move needs.
+local OF_A_BRIEF = { 'payload', 'attempts', 'pack_max', 'refund_requested', 'created_at' }
 local function brief(id, job)
   return { id, job.epoch or '0', job.payload, job.attempts or '0', job.pack_max or '0', job.refund_requested or '0',
-    job.created_at, job.stage, job.nonce or '', job.kind }
+    job.created_at, job.stage, '', job.kind }
 end
