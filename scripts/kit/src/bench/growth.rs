@@ -55,10 +55,10 @@ async fn cost(backlog: usize, rounds: usize) -> Result<Cost> {
         .anvil(AnvilOptions {
             mining: Mining::Every(1),
             gas_limit: 3_000_000_000,
-            // Finality is four blocks behind, so that few states are asked for: of all of them, each with a million slots,
-            // Anvil runs out of memory.
+            // Anvil keeps some 30 KB of each payout, and every state: of a million it runs out of memory. Finality is four
+            // blocks behind, so that nobody asks for older ones.
             slots_in_an_epoch: 2,
-            extra: ["--prune-history", "32"].map(str::to_owned).to_vec(),
+            extra: ["--prune-history", "32", "--transaction-block-keeper", "32"].map(str::to_owned).to_vec(),
             ..AnvilOptions::default()
         })
         .lease_ttl(Duration::from_secs(600))
