@@ -18,6 +18,7 @@ const MANY: usize = 1_000_000;
 const ROUNDS: usize = 20;
 const CALLERS: usize = 100;
 const WITHIN: Duration = Duration::from_secs(3_600);
+const BLOCK_TIME: Duration = Duration::from_secs(1);
 
 pub(super) async fn measure(size: Size) -> Result<Report> {
     let many = size.of(MANY);
@@ -53,12 +54,12 @@ async fn cost(backlog: usize, rounds: usize) -> Result<Cost> {
     let mut world = World::builder()
         .limit("USDC_WINDOW_LIMIT", u64::MAX)
         .anvil(AnvilOptions {
-            mining: Mining::Every(1),
-            gas_limit: 3_000_000_000,
-            // Anvil keeps some 30 KB of each payout, and every state: of a million it runs out of memory. Finality is four
-            // blocks behind, so that nobody asks for older ones.
+            // Every state of the last 1,500 blocks where they are made faster, each with a million slots: more than there
+            // is memory. Finality is four blocks behind, so that nobody asks for old ones.
+            mining: Mining::Every(3),
             slots_in_an_epoch: 2,
-            extra: ["--prune-history", "32", "--transaction-block-keeper", "32"].map(str::to_owned).to_vec(),
+            extra: ["--prune-history", "16", "--transaction-block-keeper", "16"].map(str::to_owned).to_vec(),
+            gas_limit: 3_000_000_000,
             ..AnvilOptions::default()
         })
         .lease_ttl(Duration::from_secs(600))
@@ -71,6 +72,7 @@ async fn cost(backlog: usize, rounds: usize) -> Result<Cost> {
         .await?;
     let client = world.client()?;
     load::register(&client).await?;
+    world.anvil.set_mining(Mining::Manual).await?;
     world.redis.cli(&["CONFIG", "SET", "appendonly", "no"]).await?;
     let (store, rules) = (lane::connect(&world, "none").await?, lane::rules()?);
     let pids = [world.redis.pid(), world.relayer(0)?.process().pid().as_raw()];
@@ -82,7 +84,12 @@ async fn cost(backlog: usize, rounds: usize) -> Result<Cost> {
         let before = finished(&world).await?;
         world.relayer(0)?.signal(Signal::SIGCONT)?;
         let deadline = Instant::now() + WITHIN;
+        let mut mined = Instant::now();
         loop {
+            if mined.elapsed() >= BLOCK_TIME {
+                mined = Instant::now();
+                world.anvil.mine(1).await?;
+            }
             // A look that came to nothing costs nothing: only the end is waited for.
             let now = finished(&world).await.unwrap_or(before) - before;
             if now >= backlog {
