@@ -1,4 +1,4 @@
-//! One run of a script for what many callers bring at the same time. Who comes while two runs are under way waits for the next,
+//! One run of a script for what many callers bring at the same time. Who comes while [`RUNS`] are under way waits for the next,
 //! which takes all that wait: alone nobody waits, and in a crowd the server runs one script where it would run fifty.
 
 use std::collections::VecDeque;
@@ -136,19 +136,23 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_is_cut_off_takes_nobody_along() {
         let (gatherer, runs) = (Arc::new(Gatherer::default()), Arc::new(Mutex::new(Vec::new())));
-        let ask = |n: u32| {
+        let ask = |n: usize| {
             let (gatherer, runs) = (gatherer.clone(), runs.clone());
             async move { gatherer.ask(Args::new().arg(n), |args| echo(runs.clone(), args)).await }
         };
-        let mut calls = JoinSet::new();
-        // The first two have the turns and are cut off in the middle of them.
-        let first: Vec<_> = (0..2).map(|n| calls.spawn(ask(n))).collect();
+        // All turns are taken for 10 ms. The next one to have one takes all that wait along, and is cut off in the middle.
         let mut others = JoinSet::new();
-        (2..6).for_each(|n| _ = others.spawn(ask(n)));
-        tokio::time::sleep(Duration::from_millis(15)).await;
-        first.iter().for_each(|call| call.abort());
+        (0..RUNS).for_each(|n| _ = others.spawn(ask(n)));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let cut_off = tokio::spawn(ask(100));
+        (200..204).for_each(|n| _ = others.spawn(ask(n)));
+        tokio::time::sleep(Duration::from_millis(14)).await;
+        assert_eq!(runs.lock().unwrap().last(), Some(&5), "one run for all that waited");
+        cut_off.abort();
         let told: Vec<Row> = others.join_all().await.into_iter().map(Result::unwrap).collect();
-        assert_eq!(told.len(), 4);
+        assert_eq!(told.len(), RUNS + 4);
+        let asked: usize = runs.lock().unwrap().iter().sum();
+        assert_eq!(asked, RUNS + 5 + 4, "who was in that run asks once more");
     }
 
     #[tokio::test(start_paused = true)]

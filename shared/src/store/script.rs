@@ -274,16 +274,33 @@ mod tests {
         let mut looked_at = 0;
         for (name, code) in sources() {
             let Some((_, body)) = code.split_once("local function body()\n") else { continue };
-            let Some(asks) = body.lines().find(|line| line.contains("fields_of(")) else { continue };
-            let mut asked = quoted(asks, "fields_of(", ')');
+            let Some((before, asks)) = body.split_once("fields_of(") else {
+                assert!(!body.contains("job_of("), "{name} does not say from where");
+                continue;
+            };
+            assert!(!before.contains("job_of(") && !asks.contains("fields_of("), "{name}");
+            let asks = asks.split_once('\n').map_or(asks, |(line, _)| line);
+            let from = match words(asks).next() {
+                Some("from") => between(body, "local from = {", '}'),
+                Some("UNCARRIED") => between(code, "local UNCARRIED = {", '}'),
+                _ => between(asks, "{", '}'),
+            };
+            let from: HashSet<&str> =
+                from.unwrap_or("").split(" = true").filter_map(|at| words(at).last()).collect();
+            // What it refuses all others by, or the stages that it asks for one by one.
+            if let Some(refused_by) = between(body, "refusal(job, ARGV[i + 1], ", ',') {
+                assert!(asks.starts_with(refused_by), "{name} refuses by {refused_by}, and asks for {asks}");
+            }
+            for named in body.split("job.stage ").skip(1) {
+                let stage = named.split('\'').nth(1).unwrap_or_default();
+                assert!(from.contains(stage), "{name} takes jobs from {stage}, and asks for {from:?}");
+            }
+            let mut asked = quoted(asks, "", ')');
             asked.extend(quoted(code, "local fields, has = {", '}'));
             if asks.contains("OF_A_BRIEF") {
                 asked.extend(quoted(code, "local OF_A_BRIEF = {", '}'));
             }
-            let uncarried = between(code, "local UNCARRIED = {", '}').filter(|_| asks.contains("UNCARRIED"));
-            let of_stages =
-                [body, uncarried.unwrap_or("")].into_iter().flat_map(|text| text.split(" = true"));
-            for stage in of_stages.filter_map(|before| words(before).last()) {
+            for stage in from {
                 asked.extend(quoted(code, &format!(" {stage} = {{"), '}'));
             }
             // The first fetches what it reads where it was not asked for, the second knows what each stage has.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use kit::world::process::{Process, Reaper, until};
-use kit::world::{Client, World, paths, ports};
+use kit::world::{Client, World, paths, ports, redis};
 
 use crate::support;
 use crate::support::{LIMIT, acl_rules, pay, quick, registered, wallet};
@@ -34,9 +34,10 @@ impl Production {
             users.push_str(&format!("user {user} {}\n", acl_rules(user, &password(user))?));
         }
         fs::write(&acl, users)?;
-        let mut command = Command::new("redis-server");
-        command.arg(paths::root().join("deploy/redis.conf")).args(["--port", &port.to_string()]);
-        command.arg("--dir").arg(folder.path()).arg("--aclfile").arg(&acl);
+        let data = folder.path().join("redis");
+        fs::create_dir(&data)?;
+        let mut command = redis::shipped(&data, port)?;
+        command.arg("--aclfile").arg(&acl);
         let process = Process::spawn("redis", command, folder.path().join("redis.log"), &reaper)?;
         let redis = Self { port, _process: process, _reaper: reaper, _folder: folder };
         until("the production Redis", LIMIT, || async {

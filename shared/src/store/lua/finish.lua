@@ -2,7 +2,8 @@
 -- KEYS: 1 = lane prefix
 -- ARGV: 1 = lease value, then per job: job id, epoch, block, hash or '', log index or ''
 -- Returns: one refusal code per job
-local fence, out, from = ARGV[1], {}, { submitted = true, confirming = true }
+local fence, out = ARGV[1], {}
+local from = { submitted = true, confirming = true }
 local fields = fields_of(from, 'payment', 'refund_requested', 'error', 'pack_max')
 
 -- Jobs of one transaction share the line.

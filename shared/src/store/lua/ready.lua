@@ -3,7 +3,8 @@
 -- KEYS: 1 = lane prefix
 -- ARGV: 1 = worker, then pairs of job id, epoch
 -- Returns: one refusal code per job
-local out, line, from = {}, { by = ARGV[1] }, { checking = true }
+local out, line = {}, { by = ARGV[1] }
+local from = { checking = true }
 local fields = fields_of(from, 'payment', 'refund_requested')
 for i = 2, #ARGV, 2 do
   local id = ARGV[i]

@@ -96,7 +96,9 @@ fn check_job(lane: &Lane, id: &str, job: &Fields, expected: &mut Expected) {
     only_in("due", &[Delayed, Held]);
     only_in("gate", &[Gated]);
     only_in("worker", &[Checking]);
+    only_in("redelivered", &[Checking]);
     only_in("nonce", &[Submitted, Confirming]);
+    only_in("signer", &[Submitted, Confirming]);
     match stage {
         Queued | Retrying => drop(expected.jobs_stream.insert(job["entry"].clone(), id.to_owned())),
         Checking => {

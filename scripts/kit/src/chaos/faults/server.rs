@@ -16,7 +16,8 @@ pub(super) enum Undo {
     Continue,
     /// Pauses end by themselves.
     Nothing,
-    GiveMemory,
+    /// The limit of memory that it had.
+    GiveMemory(String),
     /// Power comes back, and so many bytes are not there.
     CutAndStart(u64),
     /// The copy is what is left.
@@ -45,9 +46,10 @@ impl Injector<'_> {
             Kind::RedisFull => {
                 // Full at once, or in the middle of what comes next.
                 let left = fault.pick(1, 3) * 30_000;
+                let had = redis.cli(&["CONFIG", "GET", "maxmemory"]).await?.replace("maxmemory\n", "");
                 let limit = redis.used_memory().await? + left;
                 redis.cli(&["CONFIG", "SET", "maxmemory", &limit.to_string()]).await?;
-                Ok((format!("{left} bytes are left"), Undo::GiveMemory))
+                Ok((format!("{left} bytes are left"), Undo::GiveMemory(had)))
             }
             Kind::RedisTail => {
                 redis.kill();
@@ -73,7 +75,7 @@ impl Injector<'_> {
             Undo::Nothing => Ok(()),
             Undo::Start => redis.restart().await,
             Undo::Continue => redis.signal(Signal::SIGCONT),
-            Undo::GiveMemory => redis.cli(&["CONFIG", "SET", "maxmemory", "0"]).await.map(drop),
+            Undo::GiveMemory(had) => redis.cli(&["CONFIG", "SET", "maxmemory", &had]).await.map(drop),
             Undo::CutAndStart(bytes) => {
                 redis.cut_tail(bytes)?;
                 redis.restart().await
