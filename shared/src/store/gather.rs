@@ -144,11 +144,12 @@ mod tests {
         let mut others = JoinSet::new();
         (0..RUNS).for_each(|n| _ = others.spawn(ask(n)));
         tokio::time::sleep(Duration::from_millis(1)).await;
-        let cut_off = tokio::spawn(ask(100));
+        let mut cut_off = JoinSet::new();
+        cut_off.spawn(ask(100));
         (200..204).for_each(|n| _ = others.spawn(ask(n)));
         tokio::time::sleep(Duration::from_millis(14)).await;
         assert_eq!(runs.lock().unwrap().last(), Some(&5), "one run for all that waited");
-        cut_off.abort();
+        cut_off.abort_all();
         let told: Vec<Row> = others.join_all().await.into_iter().map(Result::unwrap).collect();
         assert_eq!(told.len(), RUNS + 4);
         let asked: usize = runs.lock().unwrap().iter().sum();

@@ -42,6 +42,19 @@ impl Redis {
         Err(last.unwrap_or_else(|| anyhow::anyhow!("never tried"))).context("start Redis")
     }
 
+    /// A `redis-server` that keeps its data in `folder`, as `deploy/redis.conf` has it but for its users. The server goes to the
+    /// folder that its file names before it reads any option behind it, and may not even enter the one of a real server.
+    pub fn shipped(folder: &Path, port: u16) -> Result<Command> {
+        let conf =
+            std::fs::read_to_string(paths::root().join("deploy/redis.conf")).context("deploy/redis.conf")?;
+        let is_ours = |line: &&str| !line.starts_with("dir ") && !line.starts_with("aclfile ");
+        let own = folder.with_extension("conf");
+        std::fs::write(&own, conf.lines().filter(is_ours).collect::<Vec<_>>().join("\n"))?;
+        let mut command = Command::new("redis-server");
+        command.arg(own).args(["--port", &port.to_string()]).arg("--dir").arg(folder);
+        Ok(command)
+    }
+
     pub fn pid(&self) -> i32 {
         self.process.pid().as_raw()
     }
@@ -113,21 +126,8 @@ async fn cli(port: u16, arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned())
 }
 
-/// A `redis-server` that keeps its data in `folder`, as `deploy/redis.conf` has it but for its users. The server goes to the
-/// folder that its file names before it reads any option behind it, and may not even enter the one of a real server.
-pub fn shipped(folder: &Path, port: u16) -> Result<Command> {
-    let conf =
-        std::fs::read_to_string(paths::root().join("deploy/redis.conf")).context("deploy/redis.conf")?;
-    let is_ours = |line: &&str| !line.starts_with("dir ") && !line.starts_with("aclfile ");
-    let own = folder.with_extension("conf");
-    std::fs::write(&own, conf.lines().filter(is_ours).collect::<Vec<_>>().join("\n"))?;
-    let mut command = Command::new("redis-server");
-    command.arg(own).args(["--port", &port.to_string()]).arg("--dir").arg(folder);
-    Ok(command)
-}
-
 async fn launch(folder: &Path, port: u16, reaper: &Arc<Reaper>) -> Result<Process> {
-    let command = shipped(folder, port)?;
+    let command = Redis::shipped(folder, port)?;
     let log = folder.with_extension("log");
     let mut process = Process::spawn("redis", command, log, reaper)?;
     // Ours, not another server that was faster to take the port.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use kit::world::process::{Process, Reaper, until};
-use kit::world::{Client, World, paths, ports, redis};
+use kit::world::{Client, Redis, World, paths, ports};
 
 use crate::support;
 use crate::support::{LIMIT, acl_rules, pay, quick, registered, wallet};
@@ -36,7 +36,7 @@ impl Production {
         fs::write(&acl, users)?;
         let data = folder.path().join("redis");
         fs::create_dir(&data)?;
-        let mut command = redis::shipped(&data, port)?;
+        let mut command = Redis::shipped(&data, port)?;
         command.arg("--aclfile").arg(&acl);
         let process = Process::spawn("redis", command, folder.path().join("redis.log"), &reaper)?;
         let redis = Self { port, _process: process, _reaper: reaper, _folder: folder };
