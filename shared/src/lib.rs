@@ -17,7 +17,7 @@ pub mod tls;
 pub mod tx;
 pub mod tx_state;
 
-/// Of every program that links this: a request, a job and a message from a node are many little things. With the allocator of
-/// glibc a webhook costs a quarter more CPU; this one takes some 30 MB for it.
+/// Of every program that links this: a request, a job and a message from a node are many little things. It takes less CPU than
+/// the allocator of glibc, and some 20 to 30 MB for it (docs/performance.md).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
