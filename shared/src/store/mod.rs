@@ -56,7 +56,7 @@ pub use keys::Lane;
 pub use learned::{Deed, Unlearned};
 pub use lease::{Acquisition, Fence, LeaseWatch};
 pub use listing::{JobCursor, JobFilter, JobPage};
-pub use recovery::{Chores, MOST_REDELIVERIES, Reclaimed, Swept};
+pub use recovery::{Chores, MOST_REDELIVERIES, Reclaimed, SweepCursor, Swept};
 pub use refunds::{Refund, RefundOutcome, Refunded};
 pub use retention::{Removed, Retention};
 pub use script::{Applied, Refusal, scripts, sources};

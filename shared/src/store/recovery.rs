@@ -17,6 +17,10 @@ use crate::job_state::Stage;
 
 /// A job whose workers died this often while they handled it alone is dead-lettered at the next delivery.
 pub const MOST_REDELIVERIES: u32 = 3;
+/// The most jobs that a slice of a sweep passes, of which it needs to look at few where entries name the others, and the most
+/// that it looks at: however many are parked, and however long the queue is, sweeping takes a small share of Redis.
+const SWEPT_AT_ONCE: usize = 1024;
+const LOOKED_AT_AT_ONCE: usize = 32;
 /// How long the turn of one relayer to do the lane's chores lasts, unless renewed.
 const TURN: Duration = Duration::from_secs(2);
 
@@ -33,10 +37,27 @@ pub struct Reclaimed {
     pub poisoned: Option<JobId>,
 }
 
+/// Where a sweep through the jobs of one state is: in the order of their last change, up to when it began.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SweepCursor {
+    /// The time of the last change of the last job, and how many of that time were looked at.
+    changed_at: String,
+    skip: String,
+    /// Jobs that changed later are the next sweep's; empty before the first slice.
+    until: String,
+}
+
+impl Default for SweepCursor {
+    fn default() -> Self {
+        Self { changed_at: "-inf".into(), skip: "0".into(), until: String::new() }
+    }
+}
+
 /// What a slice of a sweep found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Swept {
-    pub looked_at: usize,
+    /// Where the next slice goes on; `None` after the last one.
+    pub next: Option<SweepCursor>,
     pub rebuilt: Vec<(JobId, Stage)>,
     /// Jobs whose record cannot be read, with the error. They stay as they are.
     pub unreadable: Vec<(JobId, String)>,
@@ -89,16 +110,17 @@ impl Store {
         })
     }
 
-    /// Looks at one slice of the jobs in `state`, `offset` of them skipped, and rebuilds what their stage needs outside
-    /// the hash where it is gone.
-    pub async fn sweep(&self, who: &str, state: &str, offset: usize) -> Result<Swept, StoreError> {
-        let args = Args::new().arg(state).arg(offset).arg(SLICE).arg(who);
-        let reply: Vec<String> = self.run(&script::SWEEP, args).await?;
-        let (looked_at, found) = reply
-            .split_first()
-            .ok_or_else(|| StoreError::UnknownReply { script: "sweep", value: "nothing".to_owned() })?;
+    /// Looks at one slice of the jobs in `state`, and rebuilds what their stage needs outside the hash where it is gone.
+    pub async fn sweep(&self, who: &str, state: &str, from: &SweepCursor) -> Result<Swept, StoreError> {
+        let args = Args::new().arg(state).arg(&from.changed_at).arg(&from.skip).arg(&from.until);
+        let reply: Vec<String> =
+            self.run(&script::SWEEP, args.arg(SWEPT_AT_ONCE).arg(LOOKED_AT_AT_ONCE).arg(who)).await?;
+        let [changed_at, skip, until, has_more, found @ ..] = reply.as_slice() else {
+            return Err(StoreError::UnknownReply { script: "sweep", value: format!("{reply:?}") });
+        };
+        let next = SweepCursor { changed_at: changed_at.clone(), skip: skip.clone(), until: until.clone() };
         let mut swept = Swept {
-            looked_at: codec::parse("sweep", "looked at", looked_at, "a number")?,
+            next: (!has_more.is_empty()).then_some(next),
             rebuilt: Vec::new(),
             unreadable: Vec::new(),
         };

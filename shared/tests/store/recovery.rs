@@ -5,7 +5,7 @@ use std::time::Duration;
 use shared::ids::{BlockNumber, JobId};
 use shared::job::FailureClass;
 use shared::job_state::Stage;
-use shared::store::{MOST_REDELIVERIES, SLICE, SettledJob};
+use shared::store::{Cancelled, MOST_REDELIVERIES, SettledJob, SweepCursor};
 
 use crate::support;
 use crate::support::inspect::assert_consistent;
@@ -150,7 +150,7 @@ async fn a_record_that_cannot_be_read_keeps_no_other_from_being_rebuilt() {
     spoil.arg(world.key(&format!("job:{broken}"))).arg("payload").arg("not JSON");
     let _: i64 = world.raw(&mut spoil).await;
     world.lose_place(lost).await;
-    let swept = world.store.sweep("sweeper", "pending", 0).await.unwrap();
+    let swept = world.store.sweep("sweeper", "pending", &SweepCursor::default()).await.unwrap();
     assert_eq!(swept.rebuilt, [(lost, Stage::Waiting)]);
     assert_eq!(swept.unreadable.iter().map(|(job, _)| *job).collect::<Vec<_>>(), [broken]);
 }
@@ -191,20 +191,87 @@ async fn the_chores_tell_of_a_worker_that_holds_a_job_and_says_nothing() {
     assert!(silent(Duration::ZERO).await);
 }
 
+/// Slices of a sweep of what is pending, and what they rebuilt.
+async fn slices(world: &World) -> (usize, Vec<(JobId, Stage)>) {
+    let (mut cursor, mut slices, mut rebuilt) = (SweepCursor::default(), 0, Vec::new());
+    loop {
+        let swept = world.store.sweep("sweeper", "pending", &cursor).await.unwrap();
+        slices += 1;
+        rebuilt.extend(swept.rebuilt);
+        match swept.next {
+            Some(next) => cursor = next,
+            None => return (slices, rebuilt),
+        }
+    }
+}
+
 #[tokio::test]
-async fn a_long_state_is_swept_slice_by_slice() {
+async fn jobs_that_entries_name_are_swept_many_at_once_and_the_others_slice_by_slice() {
     let (_redis, world) = support::start().await;
     let child = world.referred().await;
     let mut jobs = Vec::new();
-    for _ in 0..SLICE + 10 {
+    for _ in 0..200 {
         jobs.push(world.paid_by(child).await.1);
     }
-    let last = *jobs.last().unwrap();
-    world.lose_place(last).await;
-    let first = world.store.sweep("sweeper", "pending", 0).await.unwrap();
-    assert_eq!((first.looked_at, first.rebuilt.len()), (SLICE, 0));
-    let second = world.store.sweep("sweeper", "pending", SLICE).await.unwrap();
-    assert_eq!((second.looked_at, second.rebuilt), (10, vec![(last, Stage::Queued)]));
+    assert_eq!(slices(&world).await, (1, vec![]), "a queue of two hundred is one slice");
+    let (child, _) = world.registering().await;
+    for _ in 0..200 {
+        jobs.push(world.paid_by(child).await.1);
+    }
+    let (healthy, rebuilt) = slices(&world).await;
+    assert!(healthy > 5 && rebuilt.is_empty(), "{healthy} slices for those that wait");
+    let lost: Vec<_> = jobs.into_iter().step_by(7).collect();
+    for job in &lost {
+        world.lose_place(*job).await;
+    }
+    let (_, rebuilt) = slices(&world).await;
+    assert_eq!(rebuilt.iter().map(|(job, _)| *job).collect::<Vec<_>>(), lost, "each once, the oldest first");
+    assert_eq!(slices(&world).await.1, []);
+    assert_consistent(&world).await;
+}
+
+#[tokio::test]
+async fn a_sweep_misses_no_job_because_others_leave_meanwhile() {
+    let (_redis, world) = support::start().await;
+    let (child, _) = world.registering().await;
+    let mut jobs = Vec::new();
+    for _ in 0..100 {
+        jobs.push(world.paid_by(child).await.1);
+    }
+    let lost = jobs[60];
+    world.lose_place(lost).await;
+    let first = world.store.sweep("sweeper", "pending", &SweepCursor::default()).await.unwrap();
+    assert_eq!(first.rebuilt, []);
+    // What was looked at leaves: by its rank, the lost one would be among those already looked at.
+    for job in &jobs[..40] {
+        let left = world.store.cancel(*job, "op", "test").await.unwrap();
+        assert!(matches!(left, Cancelled::Cancelled { .. }), "{left:?}");
+    }
+    let mut cursor = first.next;
+    let mut rebuilt = Vec::new();
+    while let Some(from) = cursor {
+        let swept = world.store.sweep("sweeper", "pending", &from).await.unwrap();
+        rebuilt.extend(swept.rebuilt);
+        cursor = swept.next;
+    }
+    assert_eq!(rebuilt, [(lost, Stage::Waiting)]);
+}
+
+#[tokio::test]
+async fn a_job_whose_entry_is_gone_though_another_names_it_is_rebuilt_once_that_one_is_dropped() {
+    let (_redis, world) = support::start().await;
+    let (_, job) = world.payout().await;
+    let entry = field(&world, job, "entry").await.unwrap();
+    world.lose_place(job).await;
+    let made_then = format!("{}-999", entry.split_once('-').unwrap().0);
+    let mut add = redis::cmd("XADD");
+    add.arg(world.key("jobs")).arg(made_then).arg("job").arg(job.to_string()).arg("epoch").arg("7");
+    let _: String = world.raw(&mut add).await;
+    assert_eq!(world.sweep().await, [], "somebody will look at the other entry");
+    assert!(world.claim().await.is_empty(), "and drop it");
+    assert_eq!(world.sweep().await, [(job, Stage::Queued)]);
+    world.claim_job(job).await;
+    assert_consistent(&world).await;
 }
 
 #[tokio::test]

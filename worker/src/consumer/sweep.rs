@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use shared::job_state::Stage;
-use shared::store::{SLICE, StoreError};
+use shared::store::{StoreError, SweepCursor};
 
 use crate::context::Context;
 use crate::metrics::ByStage;
@@ -17,9 +17,9 @@ const DEAD_AFTER: Duration = Duration::from_secs(600);
 /// One sweep over everything unfinished, a slice at a time.
 #[derive(Debug, Default)]
 pub struct Sweep {
-    /// Which of the unfinished states, and how many of its jobs were looked at.
+    /// Which of the unfinished states, and where in it.
     state: usize,
-    offset: usize,
+    cursor: SweepCursor,
 }
 
 impl Sweep {
@@ -32,7 +32,7 @@ impl Sweep {
             }
             return Ok(true);
         };
-        let swept = ctx.store.sweep(&ctx.worker, state, self.offset).await?;
+        let swept = ctx.store.sweep(&ctx.worker, state, &self.cursor).await?;
         crash_point!("after_sweep");
         for (job, stage) in &swept.rebuilt {
             ctx.metrics.rebuilt.get_or_create(&ByStage { stage: stage.name() }).inc();
@@ -42,10 +42,8 @@ impl Sweep {
             ctx.metrics.unreadable_jobs.inc();
             tracing::error!(job.id = %job, error, "its record cannot be read");
         }
-        match swept.looked_at < SLICE {
-            true => (self.state, self.offset) = (self.state + 1, 0),
-            false => self.offset += swept.looked_at,
-        }
+        self.state += usize::from(swept.next.is_none());
+        self.cursor = swept.next.unwrap_or_default();
         Ok(false)
     }
 }

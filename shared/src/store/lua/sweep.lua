@@ -1,10 +1,12 @@
 -- Holds one slice of the jobs of a state against what their stage needs outside the hash (an entry, a due time, a place
 -- under a gate, an open nonce) and rebuilds from the hash what is gone. Nothing but a rollback of Redis, a defect or a
--- hand in Redis makes that necessary.
+-- hand in Redis makes that necessary. The slice goes by the time of the last change, so that a sweep meets everything that
+-- does not move, however much of the rest moves meanwhile.
 -- KEYS: 1 = lane prefix
--- ARGV: 1 = state, 2 = how many jobs of it to skip, 3 = at most this many, 4 = who
--- Returns: {how many were looked at}, then per job that was rebuilt or cannot be read: its id, its stage, and the error
---          or ''
+-- ARGV: 1 = state, 2 = the score to go on at, 3 = how many jobs of that score to skip, 4 = jobs that changed until this,
+--       '' = until now, 5 = at most this many, 6 = at most this many of them by their hashes, 7 = who
+-- Returns: {the next slice's 2, 3 and 4, '1' where there may be one}, then per job that was rebuilt or cannot be read: its
+--          id, its stage, and the error or ''
 
 -- Whether a stream id is at or before another one.
 local function at_or_before(a, b)
@@ -21,7 +23,7 @@ end
 local delivered
 local function last_delivered()
   if not delivered then
-    local group = redis.call('XINFO', 'GROUPS', key('jobs'))[1] or {}
+    local group = redis.pcall('XINFO', 'GROUPS', key('jobs'))[1] or {}
     for i = 1, #group, 2 do
       if group[i] == 'last-delivered-id' then delivered = group[i + 1] end
     end
@@ -36,8 +38,12 @@ local function will_be_delivered(entry)
   return #redis.call('XPENDING', key('jobs'), 'relayers', entry, entry, 1) > 0
 end
 
+local open = {}
 local function is_open(job)
-  return job.nonce and redis.call('ZSCORE', key('open:') .. job.signer, job.nonce)
+  if not job.nonce then return false end
+  local nonce = job.signer .. ':' .. job.nonce
+  if open[nonce] == nil then open[nonce] = redis.call('ZSCORE', key('open:') .. job.signer, job.nonce) end
+  return open[nonce]
 end
 
 -- Puts a nonce that the journal still holds back among the open ones; a job that no open nonce holds is queued again, and
@@ -46,6 +52,7 @@ local function reopen(id, job, line)
   local state = redis.call('HGET', key('tx:') .. job.signer .. ':' .. job.nonce, 'state')
   if state == 'open' or state == 'cancelling' then
     redis.call('ZADD', key('open:') .. job.signer, job.nonce, job.nonce)
+    open[job.signer .. ':' .. job.nonce] = job.nonce
     move(id, job, job.stage, 'rebuild', line)
   else
     enqueue(id, job, 'queued', 'requeue', line)
@@ -102,25 +109,64 @@ function rebuild.confirming(id, job, line)
   move(id, job, 'confirming', 'rebuild', line)
 end
 
+-- The jobs that an entry of the stream names which was made when they changed last, so that somebody gets them. That need
+-- not be the entry that the hash names: then it is dropped when it is delivered, and the next sweep looks again.
+local function named(first, last)
+  local stream = ARGV[1] == 'processing' and 'ready' or 'jobs'
+  if stream == 'jobs' then
+    local seen = last_delivered()
+    if tonumber(string.match(seen, '%d+')) >= tonumber(first) then first = '(' .. seen end
+  end
+  local jobs, found = {}, redis.pcall('XRANGE', key(stream), first, last, 'COUNT', 2 * ARGV[5])
+  for _, entry in ipairs(found) do jobs[entry[2][2]] = true end
+  return jobs
+end
+
+local out
+local function tell_of(id, stage, error)
+  count((error and 'unreadable:' or 'rebuilt:') .. stage)
+  for _, field in ipairs({ id, stage, error or '' }) do out[#out + 1] = field end
+end
+
+-- Looks at the hash of a job. Returns whether it stays where it is in the index.
 local by = key('by:') .. ARGV[1]
-local ids = redis.call('ZRANGE', by, ARGV[2], ARGV[2] + ARGV[3] - 1)
-local out = { #ids }
-for _, id in ipairs(ids) do
-  local could, job = pcall(record, job_key(id))
+local function look_at(id)
+  -- The many jobs of an open nonce need nothing but it.
+  local could, job = pcall(job_of, id, { 'stage', 'nonce', 'signer' })
+  if could and STATE_OF[job.stage] == ARGV[1] and is_open(job) then return true end
+  could, job = pcall(record, job_key(id))
   local stage = could and job.stage
   if not could then
-    count('unreadable:record')
-    for _, field in ipairs({ id, 'unknown', in_words(job) }) do out[#out + 1] = field end
+    tell_of(id, 'record', in_words(job))
   elseif not stage or STATE_OF[stage] ~= ARGV[1] then
     redis.call('ZREM', by, id)
     if stage then redis.call('ZADD', key('by:') .. STATE_OF[stage], job.updated_at, id) end
+    return false
   elseif rebuild[stage] then
     -- A record that cannot be read must not keep the others from being looked at.
-    local fine, rebuilt = pcall(rebuild[stage], id, job, { by = ARGV[4], from = stage })
-    if not fine or rebuilt ~= false then
-      count((fine and 'rebuilt:' or 'unreadable:') .. stage)
-      for _, field in ipairs({ id, stage, fine and '' or in_words(rebuilt) }) do out[#out + 1] = field end
+    local fine, rebuilt = pcall(rebuild[stage], id, job, { by = ARGV[7], from = stage })
+    if not fine then
+      tell_of(id, stage, in_words(rebuilt))
+    elseif rebuilt ~= false then
+      tell_of(id, stage)
+      return false
     end
   end
+  return true
 end
-return out
+
+local score, skip, last = ARGV[2], tonumber(ARGV[3]), ARGV[4] ~= '' and ARGV[4] or NOW
+local rows = redis.call('ZRANGEBYSCORE', by, score, last, 'WITHSCORES', 'LIMIT', skip, ARGV[5])
+local has_more, looks = #rows == 2 * ARGV[5], tonumber(ARGV[6])
+local jobs = rows[1] and named(rows[2], rows[#rows])
+out = {}
+for i = 1, #rows, 2 do
+  local id, stays = rows[i], true
+  if rows[i + 1] ~= score then score, skip = rows[i + 1], 0 end
+  if not jobs[id] then
+    if looks == 0 then has_more = true; break end
+    looks, stays = looks - 1, look_at(id)
+  end
+  if stays then skip = skip + 1 end
+end
+return { score, string.format('%.0f', skip), last, has_more and '1' or '', unpack(out) }

@@ -17,6 +17,7 @@ use shared::money::{CommissionRules, Usdc};
 use shared::store::{
     Accepted, Acquisition, Applied, Brief, Departure, Durability, Exit, Fence, FinishedJob, Intake,
     JournalOutcome, Lane, NewTx, Noted, Payment, Refund, Refunded, Registered, Registration, Store,
+    SweepCursor,
 };
 use shared::testing::TestRedis;
 use shared::tx::{Attempt, Fees, Held, Inclusion, Intent, IntentKind};
@@ -183,7 +184,12 @@ impl World {
     pub async fn sweep(&self) -> Vec<(JobId, Stage)> {
         let mut rebuilt = Vec::new();
         for state in ["pending", "processing", "retrying"] {
-            rebuilt.extend(self.store.sweep("sweeper", state, 0).await.unwrap().rebuilt);
+            let mut cursor = Some(SweepCursor::default());
+            while let Some(from) = cursor {
+                let swept = self.store.sweep("sweeper", state, &from).await.unwrap();
+                rebuilt.extend(swept.rebuilt);
+                cursor = swept.next;
+            }
         }
         rebuilt
     }

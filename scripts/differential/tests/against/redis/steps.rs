@@ -10,7 +10,7 @@ use shared::job_state::Stage;
 
 use shared::store::{
     Accepted, Brief, Departure, Exit, FinishedJob, Heartbeat, INTAKE, Intake, JobFilter, JournalOutcome,
-    NewTx, PaidPayment, Registered, Replay, Retention, SIGNING, SettledJob,
+    NewTx, PaidPayment, Registered, Replay, Retention, SIGNING, SettledJob, SweepCursor,
 };
 use shared::tx::{Attempt, Held, Inclusion, IntentKind};
 
@@ -261,7 +261,11 @@ impl Walk {
             6 => drop(self.store.release_parked("chain", 256).await),
             7 => {
                 for state in ["pending", "processing", "retrying"] {
-                    let _ = self.store.sweep("sweeper", state, 0).await;
+                    let mut cursor = Some(SweepCursor::default());
+                    while let Some(from) = cursor {
+                        cursor =
+                            self.store.sweep("sweeper", state, &from).await.ok().and_then(|swept| swept.next);
+                    }
                 }
             }
             8 => drop(self.store.drop_dead_consumers(Duration::from_millis(500)).await),
