@@ -8,6 +8,8 @@
 -- Returns: {the next slice's 2, 3 and 4, '1' where there may be one}, then per job that was rebuilt or cannot be read: its
 --          id, its stage, and the error or ''
 
+local AT_ONCE = 64
+
 -- Whether a stream id is at or before another one.
 local function at_or_before(a, b)
   local a_ms, a_seq = string.match(a, '(%d+)-(%d+)')
@@ -117,7 +119,7 @@ local function named(first, last)
     local seen = last_delivered()
     if tonumber(string.match(seen, '%d+')) >= tonumber(first) then first = '(' .. seen end
   end
-  local jobs, found = {}, redis.pcall('XRANGE', key(stream), first, last, 'COUNT', 2 * ARGV[5])
+  local jobs, found = {}, redis.pcall('XRANGE', key(stream), first, last, 'COUNT', 2 * AT_ONCE)
   for _, entry in ipairs(found) do jobs[entry[2][2]] = true end
   return jobs
 end
@@ -156,17 +158,21 @@ local function look_at(id)
 end
 
 local score, skip, last = ARGV[2], tonumber(ARGV[3]), ARGV[4] ~= '' and ARGV[4] or NOW
-local rows = redis.call('ZRANGEBYSCORE', by, score, last, 'WITHSCORES', 'LIMIT', skip, ARGV[5])
-local has_more, looks = #rows == 2 * ARGV[5], tonumber(ARGV[6])
-local jobs = rows[1] and named(rows[2], rows[#rows])
+local left, looks, has_more = tonumber(ARGV[5]), tonumber(ARGV[6]), true
 out = {}
-for i = 1, #rows, 2 do
-  local id, stays = rows[i], true
-  if rows[i + 1] ~= score then score, skip = rows[i + 1], 0 end
-  if not jobs[id] then
-    if looks == 0 then has_more = true; break end
-    looks, stays = looks - 1, look_at(id)
+-- A few at a time: where most have to be looked at, what was read of the others is read in vain.
+while has_more and left > 0 and looks > 0 do
+  local rows = redis.call('ZRANGEBYSCORE', by, score, last, 'WITHSCORES', 'LIMIT', skip, AT_ONCE)
+  local jobs = rows[1] and named(rows[2], rows[#rows])
+  has_more, left = #rows == 2 * AT_ONCE, left - AT_ONCE
+  for i = 1, #rows, 2 do
+    local id, stays = rows[i], true
+    if rows[i + 1] ~= score then score, skip = rows[i + 1], 0 end
+    if not jobs[id] then
+      if looks == 0 then has_more = true; break end
+      looks, stays = looks - 1, look_at(id)
+    end
+    if stays then skip = skip + 1 end
   end
-  if stays then skip = skip + 1 end
 end
 return { score, string.format('%.0f', skip), last, has_more and '1' or '', unpack(out) }
