@@ -8,7 +8,7 @@ use std::time::Duration;
 use shared::store::{Chores, SLICE, StoreError};
 use tokio::time::Instant;
 
-use crate::consumer::{BREATH, Sweep};
+use crate::consumer::Sweep;
 use crate::context::Context;
 
 /// How often the others ask whether the turn is free.
@@ -17,6 +17,8 @@ const ASK_EVERY: Duration = Duration::from_secs(3);
 const EVERY: Duration = Duration::from_secs(1);
 /// Between two slices of one gate: time to meet it closed again before the next, larger one.
 const SLICE_EVERY: Duration = Duration::from_millis(500);
+/// Between two slices of what leaves Redis.
+const BREATH: Duration = Duration::from_millis(50);
 const SOONEST: Duration = Duration::from_millis(10);
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 const RETAIN_EVERY: Duration = Duration::from_secs(60);
@@ -54,9 +56,9 @@ pub async fn run(ctx: Context) {
 struct Turn {
     /// Per gate that lets jobs go: how many with the next slice.
     slices: BTreeMap<String, usize>,
-    /// When the next sweep begins, and the one that is under way.
+    /// The sweep that is under way or comes next, and when its next slice does.
+    sweep: Sweep,
     sweep_at: Instant,
-    sweep: Option<Sweep>,
     /// When to look again for what need not stay.
     retain_at: Instant,
 }
@@ -65,8 +67,8 @@ impl Turn {
     fn new() -> Self {
         Self {
             slices: BTreeMap::new(),
+            sweep: Sweep::default(),
             sweep_at: Instant::now() + SWEEP_EVERY,
-            sweep: None,
             retain_at: Instant::now(),
         }
     }
@@ -100,14 +102,13 @@ impl Turn {
             next = next.min(SLICE_EVERY);
         }
         // One slice a round: however long the lane is, what is due is not held up.
-        if self.sweep.is_none() && Instant::now() >= self.sweep_at {
-            self.sweep = Some(Sweep::default());
-        }
-        if let Some(sweep) = &mut self.sweep {
-            next = next.min(BREATH);
-            if sweep.slice(ctx).await? {
-                (self.sweep, self.sweep_at) = (None, Instant::now() + SWEEP_EVERY);
+        if Instant::now() >= self.sweep_at {
+            let breath = self.sweep.slice(ctx).await?;
+            if breath.is_none() {
+                self.sweep = Sweep::default();
             }
+            self.sweep_at = Instant::now() + breath.unwrap_or(SWEEP_EVERY);
+            next = next.min(breath.unwrap_or(EVERY));
         }
         if Instant::now() >= self.retain_at {
             let removed = ctx.store.retain(&ctx.config.retention).await?;

@@ -51,7 +51,7 @@ pub use fleet::{
 pub use gates::{BASE_FEE, ClosedGate, GAS_MONEY, INTAKE, RECONCILE, SIGNING};
 pub use intake::{Accepted, Intake, Payment, Registered, Registration};
 pub use jobs::{Cancelled, Departure, Exit, Retried, SettledJob};
-pub use journal::{FinishedJob, JournalOutcome, Journaled, NewTx, Noted};
+pub use journal::{FinishedJob, JournalOutcome, Journaled, NewTx, Noted, Ready};
 pub use keys::Lane;
 pub use learned::{Deed, Unlearned};
 pub use lease::{Acquisition, Fence, LeaseWatch};

@@ -298,7 +298,7 @@ async fn a_refunded_job_that_lost_its_nonce_is_cancelled_at_the_check_and_never_
     let epoch = world.claim_job(held.job).await;
     world.store.pass("worker", &[(held.job, epoch)]).await.unwrap()[0].unwrap();
     assert_eq!(world.stage(held.job).await, Stage::Cancelled);
-    assert!(world.store.read_ready(&world.fence, 10).await.unwrap().unwrap().is_empty());
+    assert!(world.read_ready().await.unwrap().is_empty());
     assert_consistent(&world).await;
 }
 

@@ -259,7 +259,7 @@ impl Walk<'_> {
                 self.world.store.resume(INTAKE, "walk", "op").await.unwrap();
                 self.world.store.resume(SIGNING, "walk", "op").await.unwrap();
             }
-            _ => drop(store.read_ready(&self.world.fence, 10).await.unwrap()),
+            _ => drop(self.world.read_ready().await),
         }
     }
 }

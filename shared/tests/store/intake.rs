@@ -344,7 +344,7 @@ async fn a_full_refund_cancels_whatever_is_not_journaled() {
         assert!(!matches!(refused, shared::store::Retried::Queued), "{refused:?}");
     }
     assert!(world.claim().await.is_empty());
-    assert!(world.store.read_ready(&world.fence, 10).await.unwrap().unwrap().is_empty());
+    assert!(world.read_ready().await.unwrap().is_empty());
     assert_consistent(&world).await;
 }
 

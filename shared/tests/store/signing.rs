@@ -5,8 +5,8 @@ use shared::job::FailureClass;
 use shared::job_state::Stage;
 use shared::money::{Commission, Sge, Usdc};
 use shared::store::{
-    Departure, Exit, Fence, FinishedJob, JournalOutcome, Journaled, NewTx, Noted, RefundOutcome, Refunded,
-    Refusal, SIGNING, SettledJob,
+    Departure, Exit, Fence, FinishedJob, JournalOutcome, Journaled, NewTx, Noted, Ready, RefundOutcome,
+    Refunded, Refusal, SIGNING, SettledJob,
 };
 use shared::tx::{Held, Inclusion, TxRecord};
 use shared::tx_state::TxState;
@@ -44,7 +44,7 @@ async fn assert_fenced(world: &World, fence: &Fence) {
     assert_eq!(store.include(fence, SIGNER, nonce(0), Some(seen(110))).await.unwrap(), Noted::Fenced);
     assert!(!store.close_nonce(fence, SIGNER, nonce(0), "ours", None).await.unwrap());
     assert!(!store.set_next_nonce(fence, SIGNER, Some(nonce(1)), nonce(9)).await.unwrap());
-    assert!(store.read_ready(fence, 10).await.unwrap().is_none());
+    assert!(!store.read_ready(fence, &mut Ready::default(), 10).await.unwrap());
     let referral = (support::wallet(1), support::wallet(2), BlockNumber::new(1));
     assert!(!store.registered(fence, &[referral]).await.unwrap());
     let state = store.sync_state().await.unwrap();
@@ -85,6 +85,24 @@ async fn jobs_in_the_leaders_hands(world: &World) -> Vec<Held> {
     let held: Vec<_> = briefs.into_iter().flatten().map(|b| Held { job: b.id, epoch: b.epoch }).collect();
     assert_eq!(held.len(), 1);
     held
+}
+
+#[tokio::test]
+async fn what_was_read_of_the_ready_ones_is_not_read_again() {
+    let (_redis, world) = support::start().await;
+    let mut jobs = Vec::new();
+    for _ in 0..5 {
+        jobs.push(world.ready().await.1);
+    }
+    let (mut ready, ids) =
+        (Ready::default(), |ready: &Ready| ready.jobs.iter().map(|job| job.id).collect::<Vec<_>>());
+    for (more, so_far) in [(2, 2), (2, 4), (9, 5), (9, 5)] {
+        assert!(world.store.read_ready(&world.fence, &mut ready, more).await.unwrap());
+        assert_eq!(ids(&ready), jobs[..so_far]);
+    }
+    jobs.push(world.ready().await.1);
+    assert!(world.store.read_ready(&world.fence, &mut ready, 9).await.unwrap());
+    assert_eq!(ids(&ready), jobs, "and what became ready since comes behind");
 }
 
 #[tokio::test]
@@ -151,7 +169,7 @@ async fn a_journaled_transaction_is_read_back_whole_and_holds_its_jobs() {
     assert_eq!(world.store.next_nonce(SIGNER).await.unwrap(), Some(nonce(1)));
     assert_eq!(world.stage(held.job).await, Stage::Submitted);
     assert_eq!(world.brief(held.job).await.nonce, Some(nonce(0)));
-    assert!(world.store.read_ready(&world.fence, 10).await.unwrap().unwrap().is_empty());
+    assert!(world.read_ready().await.unwrap().is_empty());
     assert_consistent(&world).await;
 }
 

@@ -12,4 +12,4 @@ mod sweep;
 
 pub use claim::{Checked, claim_once, run as claim};
 pub use reclaim::{round as reclaim_once, run as reclaim};
-pub use sweep::{BREATH, Sweep};
+pub use sweep::Sweep;

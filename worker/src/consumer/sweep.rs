@@ -9,8 +9,9 @@ use shared::store::{StoreError, SweepCursor};
 use crate::context::Context;
 use crate::metrics::ByStage;
 
-/// Between two slices, so that a sweep of a million jobs holds up nobody.
-pub const BREATH: Duration = Duration::from_millis(50);
+/// Between two slices, so that a sweep of a million jobs holds up nobody: less where there is something to mend.
+const BREATH: Duration = Duration::from_millis(200);
+const BREATH_OF_A_FINDER: Duration = Duration::from_millis(20);
 /// A consumer that asked for nothing for so long, and holds nothing, has nobody behind it.
 const DEAD_AFTER: Duration = Duration::from_secs(600);
 
@@ -23,14 +24,14 @@ pub struct Sweep {
 }
 
 impl Sweep {
-    /// Looks at the next slice. Returns whether the sweep is over.
-    pub async fn slice(&mut self, ctx: &Context) -> Result<bool, StoreError> {
+    /// Looks at the next slice. Returns when to look at the one after it; `None` when the sweep is over.
+    pub async fn slice(&mut self, ctx: &Context) -> Result<Option<Duration>, StoreError> {
         let Some(state) = Stage::UNFINISHED.get(self.state) else {
             let dropped = ctx.store.drop_dead_consumers(DEAD_AFTER).await?;
             if !dropped.is_empty() {
                 tracing::info!(consumers = ?dropped, "removed consumers that nobody is behind");
             }
-            return Ok(true);
+            return Ok(None);
         };
         let swept = ctx.store.sweep(&ctx.worker, state, &self.cursor).await?;
         crash_point!("after_sweep");
@@ -44,13 +45,17 @@ impl Sweep {
         }
         self.state += usize::from(swept.next.is_none());
         self.cursor = swept.next.unwrap_or_default();
-        Ok(false)
+        Ok(Some(if swept.rebuilt.is_empty() { BREATH } else { BREATH_OF_A_FINDER }))
     }
 }
 
 /// A whole sweep at once.
 pub(super) async fn round(ctx: &Context) -> Result<(), StoreError> {
     let mut sweep = Sweep::default();
-    while !sweep.slice(ctx).await? && ctx.pause(BREATH).await {}
+    while let Some(breath) = sweep.slice(ctx).await? {
+        if !ctx.pause(breath.min(BREATH_OF_A_FINDER)).await {
+            break;
+        }
+    }
     Ok(())
 }

@@ -47,14 +47,14 @@ pub struct Plan {
 }
 
 /// Packs `ready`, oldest first. `gas_of` prices a transaction of these items for its worst case.
-pub fn plan(ready: Vec<Brief>, budget: &Budget, gas_of: impl Fn(Kind, &[Brief]) -> u64) -> Plan {
+pub fn plan(ready: &[Brief], budget: &Budget, gas_of: impl Fn(Kind, &[Brief]) -> u64) -> Plan {
     let mut plan = Plan::default();
     let mut packer = Packer { budget, spent: budget.reserved, plan: &mut plan };
-    let fitting: Vec<Brief> = ready.into_iter().filter(|job| packer.fits(job)).collect();
+    let fitting: Vec<&Brief> = ready.iter().filter(|job| packer.fits(job)).collect();
     for kind in Kind::ALL {
         let before = plan.txs.len();
         let mut open: Option<Packed> = None;
-        for job in fitting.iter().filter(|job| job.payload.kind() == kind) {
+        for &job in fitting.iter().filter(|job| job.payload.kind() == kind) {
             open = Some(match open.take().map(|packed| extend(packed, job, budget.gas_per_tx, &gas_of)) {
                 Some(Ok(grown)) => grown,
                 full => {
@@ -283,14 +283,14 @@ mod tests {
 
     #[test]
     fn a_backlog_is_packed_up_to_the_gas_budget() {
-        let ready = (1..=10).map(|n| payout(n, 0)).collect();
-        assert_eq!(sizes(&plan(ready, &budget(1000), gas)), [4, 4, 2]);
+        let ready: Vec<_> = (1..=10).map(|n| payout(n, 0)).collect();
+        assert_eq!(sizes(&plan(&ready, &budget(1000), gas)), [4, 4, 2]);
     }
 
     #[test]
     fn while_more_is_ready_the_last_of_a_kind_waits_for_it_behind_a_full_one() {
         let budget = Budget { is_all: false, ..budget(1000) };
-        let pack = |ready: Vec<Brief>| sizes(&plan(ready, &budget, gas));
+        let pack = |ready: Vec<Brief>| sizes(&plan(&ready, &budget, gas));
         assert_eq!(pack((1..=10).map(|n| payout(n, 0)).collect()), [4, 4]);
         assert_eq!(pack((1..=3).map(|n| payout(n, 0)).collect()), [3], "nothing else would be signed");
         let mixed = (1..=5).map(|n| payout(n, 0)).chain([registration()]).collect();
@@ -299,7 +299,7 @@ mod tests {
 
     #[test]
     fn kinds_never_share_a_transaction_and_registrations_go_first() {
-        let plan = plan(vec![payout(1, 0), registration(), payout(2, 0)], &budget(1000), gas);
+        let plan = plan(&[payout(1, 0), registration(), payout(2, 0)], &budget(1000), gas);
         assert_eq!(
             plan.txs.iter().map(|tx| (tx.kind, tx.items.len())).collect::<Vec<_>>(),
             [(Kind::Register, 1), (Kind::Payout, 2)]
@@ -309,12 +309,12 @@ mod tests {
     #[test]
     fn a_job_from_a_reverted_batch_is_only_put_into_smaller_ones() {
         let ready = vec![payout(1, 2), payout(2, 2), payout(3, 2), payout(4, 1), payout(5, 0)];
-        assert_eq!(sizes(&plan(ready, &budget(1000), gas)), [2, 1, 1, 1]);
+        assert_eq!(sizes(&plan(&ready, &budget(1000), gas)), [2, 1, 1, 1]);
     }
 
     #[test]
     fn what_the_float_cannot_cover_is_parked_and_the_rest_goes_on() {
-        let plan = plan(vec![payout(500, 0), payout(10, 0)], &budget(100), gas);
+        let plan = plan(&[payout(500, 0), payout(10, 0)], &budget(100), gas);
         assert_eq!((sizes(&plan), plan.departures.len(), plan.close.len()), (vec![1], 1, 1));
         assert!(matches!(&plan.departures[0].exit, Exit::Park { gate, .. } if gate == "token:usdc:float"));
     }
@@ -323,20 +323,20 @@ mod tests {
     fn what_open_transactions_have_reserved_is_waited_for_and_not_parked() {
         let mut budget = budget(100);
         budget.reserved.usdc = Usdc::from_base_units(95);
-        let plan = plan(vec![payout(10, 0), payout(5, 0)], &budget, gas);
+        let plan = plan(&[payout(10, 0), payout(5, 0)], &budget, gas);
         assert_eq!((sizes(&plan), plan.waiting.len(), plan.departures.len()), (vec![1], 1, 0));
     }
 
     #[test]
     fn nothing_is_signed_into_a_paused_contract() {
         let budget = Budget { payout_paused: true, ..budget(1000) };
-        let plan = plan(vec![payout(1, 0), registration()], &budget, gas);
+        let plan = plan(&[payout(1, 0), registration()], &budget, gas);
         assert_eq!((sizes(&plan), plan.departures.len(), plan.close[0].0), (vec![1], 1, Gate::PayoutPaused));
     }
 
     #[test]
     fn a_transaction_that_no_node_would_take_is_refused_before_it_gets_a_nonce() {
-        let plan = plan(vec![payout(1, 0)], &budget(1000), |_, _| 401);
+        let plan = plan(&[payout(1, 0)], &budget(1000), |_, _| 401);
         assert!(plan.txs.is_empty());
         let Exit::Fail { failure, charge: false } = &plan.departures[0].exit else { panic!("not refused") };
         assert_eq!(failure.class, FailureClass::TooLarge);
@@ -344,8 +344,8 @@ mod tests {
 
     #[test]
     fn no_more_transactions_are_packed_than_nonces_may_be_opened() {
-        let ready = (1..=40).map(|n| payout(n, 1)).collect();
+        let ready: Vec<_> = (1..=40).map(|n| payout(n, 1)).collect();
         let budget = Budget { txs: 3, ..budget(10_000) };
-        assert_eq!(plan(ready, &budget, gas).txs.len(), 3);
+        assert_eq!(plan(&ready, &budget, gas).txs.len(), 3);
     }
 }

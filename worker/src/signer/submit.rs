@@ -1,8 +1,10 @@
 //! From ready jobs to broadcast transactions: pack, reserve, sign, journal, and only then broadcast.
 
-use shared::ids::Nonce;
+use std::collections::HashSet;
+
+use shared::ids::{JobId, Nonce};
 use shared::job::{Kind, Payload};
-use shared::store::{Brief, JournalOutcome, NewTx, SLICE};
+use shared::store::{Brief, JournalOutcome, NewTx, Ready, SLICE};
 use shared::tx::{Attempt, Fees, Intent, TxRecord};
 use shared::tx_state::TxState;
 
@@ -46,19 +48,25 @@ enum Submitted {
 impl Leader {
     /// Signs what is ready, as long as nonces, money and lease allow.
     pub(super) async fn sign_ready(&mut self, head: Head) -> Result<(), RoundError> {
+        // What does not fit into this pass's transactions is the beginning of the next: the journal refuses whatever is not ready
+        // any more by then.
+        let mut ready = Ready::default();
         loop {
             let free = self.ctx.config.max_open_nonces.saturating_sub(self.open.len());
             if free == 0 {
                 return Ok(());
             }
             self.may_sign()?;
-            let ready = Self::fenced(self.ctx.store.read_ready(&self.fence, SLICE).await?)?;
-            if ready.is_empty() {
+            let more = SLICE - ready.jobs.len();
+            if more > 0 && !self.ctx.store.read_ready(&self.fence, &mut ready, more).await? {
+                return Err(RoundError::Fenced);
+            }
+            if ready.jobs.is_empty() {
                 return Ok(());
             }
             let (at, conditions) = self.conditions_at(head).await?;
             let Some(gas) = self.affordable_gas(&head, &conditions).await? else { return Ok(()) };
-            let plan = self.pack(ready, free, gas, &head, &at, &conditions);
+            let plan = self.pack(&ready.jobs, free, gas, &head, &at, &conditions);
             for (gate, reason) in &plan.close {
                 self.close_gate(*gate, reason).await?;
             }
@@ -68,6 +76,7 @@ impl Leader {
                 self.ctx.store.leave(&self.ctx.worker, Some(&self.fence), &plan.departures).await?;
                 crash_point!("after_pack");
             }
+            let mut gone: HashSet<JobId> = plan.departures.iter().map(|departure| departure.job).collect();
             if plan.txs.is_empty() && !progressed {
                 return Ok(());
             }
@@ -76,18 +85,23 @@ impl Leader {
                 if self.affordable_gas(&head, &conditions).await?.is_none_or(|gas| packed.gas_limit > gas) {
                     break;
                 }
+                let jobs: Vec<JobId> = packed.items.iter().map(|job| job.id).collect();
                 match self.submit(packed, &head).await? {
-                    Submitted::Yes => {}
+                    Submitted::Yes => gone.extend(jobs),
                     Submitted::Stop => return Ok(()),
-                    Submitted::Repack => break,
+                    Submitted::Repack => {
+                        ready = Ready::default();
+                        break;
+                    }
                 }
             }
+            ready.jobs.retain(|job| !gone.contains(&job.id));
         }
     }
 
     fn pack(
         &self,
-        ready: Vec<Brief>,
+        ready: &[Brief],
         free: usize,
         affordable: u64,
         head: &Head,

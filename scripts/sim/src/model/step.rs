@@ -256,7 +256,7 @@ fn live(activity: Activity, ctx: Context, leader: Option<Leader>) -> Life {
         }),
         (Activity::Sweep, _) => Box::pin(async move {
             let mut sweep = Sweep::default();
-            while let Ok(false) = sweep.slice(&ctx).await {}
+            while let Ok(Some(_)) = sweep.slice(&ctx).await {}
             Memory::Nothing
         }),
         (Activity::Deed(deed, _, job), _) => Box::pin(super::deeds::act(ctx, deed, job)),

@@ -16,7 +16,7 @@ use shared::job_state::Stage;
 use shared::money::{CommissionRules, Usdc};
 use shared::store::{
     Accepted, Acquisition, Applied, Brief, Departure, Durability, Exit, Fence, FinishedJob, Intake,
-    JournalOutcome, Lane, NewTx, Noted, Payment, Refund, Refunded, Registered, Registration, Store,
+    JournalOutcome, Lane, NewTx, Noted, Payment, Ready, Refund, Refunded, Registered, Registration, Store,
     SweepCursor,
 };
 use shared::testing::TestRedis;
@@ -178,6 +178,12 @@ impl World {
                 return jobs;
             }
         }
+    }
+
+    /// The ten oldest that wait for a nonce; `None` when fenced.
+    pub async fn read_ready(&self) -> Option<Vec<Brief>> {
+        let mut ready = Ready::default();
+        self.store.read_ready(&self.fence, &mut ready, 10).await.unwrap().then_some(ready.jobs)
     }
 
     /// Sweeps everything unfinished; what was rebuilt.

@@ -10,7 +10,7 @@ use shared::job_state::Stage;
 
 use shared::store::{
     Accepted, Brief, Departure, Exit, FinishedJob, Heartbeat, INTAKE, Intake, JobFilter, JournalOutcome,
-    NewTx, PaidPayment, Registered, Replay, Retention, SIGNING, SettledJob, SweepCursor,
+    NewTx, PaidPayment, Ready, Registered, Replay, Retention, SIGNING, SettledJob, SweepCursor,
 };
 use shared::tx::{Attempt, Held, Inclusion, IntentKind};
 
@@ -168,7 +168,7 @@ impl Walk {
     }
 
     pub(crate) async fn sign(&mut self) {
-        let _ = self.store.read_ready(&self.fence, 10).await;
+        let _ = self.store.read_ready(&self.fence, &mut Ready::default(), 10).await;
         let jobs = self.some(&[Stage::Ready], 4).await;
         let Ok(Some(next)) = self.store.next_nonce(SIGNER).await else { return };
         let nonce = if self.chance(5) { self.some_nonce() } else { next };
