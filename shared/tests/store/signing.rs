@@ -92,7 +92,7 @@ async fn what_was_read_of_the_ready_ones_is_not_read_again() {
     let (_redis, world) = support::start().await;
     let mut jobs = Vec::new();
     for _ in 0..5 {
-        jobs.push(world.ready().await.1);
+        jobs.push(world.ready().await.1.job);
     }
     let (mut ready, ids) =
         (Ready::default(), |ready: &Ready| ready.jobs.iter().map(|job| job.id).collect::<Vec<_>>());
@@ -100,7 +100,7 @@ async fn what_was_read_of_the_ready_ones_is_not_read_again() {
         assert!(world.store.read_ready(&world.fence, &mut ready, more).await.unwrap());
         assert_eq!(ids(&ready), jobs[..so_far]);
     }
-    jobs.push(world.ready().await.1);
+    jobs.push(world.ready().await.1.job);
     assert!(world.store.read_ready(&world.fence, &mut ready, 9).await.unwrap());
     assert_eq!(ids(&ready), jobs, "and what became ready since comes behind");
 }
