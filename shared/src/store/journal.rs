@@ -14,7 +14,7 @@ use super::codec::{self, Record};
 use super::error::StoreError;
 use super::lease::Fence;
 use super::script::{self, Applied, Args, applied};
-use super::{Brief, SLICE, Store};
+use super::{SLICE, Store};
 use crate::ids::{BlockNumber, Epoch, Hash32, JobId, Nonce};
 use crate::tx::{Attempt, Inclusion, Intent, TxRecord};
 use crate::tx_state::TxState;
@@ -89,49 +89,7 @@ pub struct FinishedJob {
     pub event: Option<(Hash32, u64)>,
 }
 
-/// Jobs that wait for a nonce, and the entry of the newest of them.
-#[derive(Debug)]
-pub struct Ready {
-    pub jobs: Vec<Brief>,
-    pub last: String,
-}
-
-impl Default for Ready {
-    fn default() -> Self {
-        Self { jobs: Vec::new(), last: "0-0".into() }
-    }
-}
-
 impl Store {
-    /// Reads so many more of the jobs that wait for a nonce, the oldest that are not yet among `ready`. `false` when fenced.
-    pub async fn read_ready(
-        &self,
-        fence: &Fence,
-        ready: &mut Ready,
-        count: usize,
-    ) -> Result<bool, StoreError> {
-        let args = Args::new().arg(fence).arg(count.min(SLICE)).arg(&ready.last);
-        let rows: Vec<redis::Value> = self.run(&script::READ_READY, args).await?;
-        if !matches!(rows.first(), Some(redis::Value::Int(0))) {
-            return Ok(false);
-        }
-        let unknown = |value: &redis::Value| StoreError::UnknownReply {
-            script: "read_ready",
-            value: format!("{value:?}"),
-        };
-        let [_, last, rows @ ..] = rows.as_slice() else {
-            return Err(StoreError::UnknownReply { script: "read_ready", value: format!("{rows:?}") });
-        };
-        let last = redis::from_redis_value_ref(last).map_err(|_| unknown(last))?;
-        let rows: Vec<Vec<String>> = rows
-            .iter()
-            .map(|row| redis::from_redis_value_ref(row).map_err(|_| unknown(row)))
-            .collect::<Result<_, _>>()?;
-        ready.jobs.extend(codec::briefs(&rows)?);
-        ready.last = last;
-        Ok(true)
-    }
-
     /// The next nonce of `signer`, `None` before its first takeover.
     pub async fn next_nonce(&self, signer: Address) -> Result<Option<Nonce>, StoreError> {
         let key = self.keys.signer(signer);
