@@ -108,8 +108,8 @@ impl Turn {
                 self.sweep = Sweep::default();
             }
             self.sweep_at = Instant::now() + breath.unwrap_or(SWEEP_EVERY);
-            next = next.min(breath.unwrap_or(EVERY));
         }
+        next = next.min(self.sweep_at.saturating_duration_since(Instant::now()));
         if Instant::now() >= self.retain_at {
             let removed = ctx.store.retain(&ctx.config.retention).await?;
             crash_point!("after_retain");

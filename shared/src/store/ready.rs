@@ -42,8 +42,18 @@ impl Store {
             .iter()
             .map(|row| redis::from_redis_value_ref(row).map_err(|_| unknown(row)))
             .collect::<Result<_, _>>()?;
-        ready.jobs.extend(codec::briefs(&rows)?);
-        ready.last = last;
+        match codec::briefs(&rows) {
+            Ok(more) => {
+                // A sweep may have given one that we hold a new entry.
+                let is_new = |job: &Brief| ready.jobs.iter().all(|held| held.id != job.id);
+                let more: Vec<Brief> = more.into_iter().filter(is_new).collect();
+                ready.jobs.extend(more);
+                ready.last = last;
+            }
+            // It is told once the others are dealt with.
+            Err(_) if !ready.jobs.is_empty() => {}
+            Err(error) => return Err(error),
+        }
         Ok(true)
     }
 }

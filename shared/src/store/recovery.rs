@@ -20,7 +20,7 @@ pub const MOST_REDELIVERIES: u32 = 3;
 /// The most jobs that a slice of a sweep passes, of which it needs to look at few where entries name the others, and the most
 /// that it looks at: however many are parked, and however long the queue is, sweeping takes a small share of Redis.
 const SWEPT_AT_ONCE: usize = 1024;
-const LOOKED_AT_AT_ONCE: usize = 32;
+const LOOKED_AT_AT_ONCE: usize = 64;
 /// How long the turn of one relayer to do the lane's chores lasts, unless renewed.
 const TURN: Duration = Duration::from_secs(2);
 
@@ -40,16 +40,16 @@ pub struct Reclaimed {
 /// Where a sweep through the jobs of one state is: in the order of their last change, up to when it began.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SweepCursor {
-    /// The time of the last change of the last job, and how many of that time were looked at.
+    /// The last job that was passed, and the time of its last change.
     changed_at: String,
-    skip: String,
+    job: String,
     /// Jobs that changed later are the next sweep's; empty before the first slice.
     until: String,
 }
 
 impl Default for SweepCursor {
     fn default() -> Self {
-        Self { changed_at: "-inf".into(), skip: "0".into(), until: String::new() }
+        Self { changed_at: "-inf".into(), job: String::new(), until: String::new() }
     }
 }
 
@@ -112,13 +112,13 @@ impl Store {
 
     /// Looks at one slice of the jobs in `state`, and rebuilds what their stage needs outside the hash where it is gone.
     pub async fn sweep(&self, who: &str, state: &str, from: &SweepCursor) -> Result<Swept, StoreError> {
-        let args = Args::new().arg(state).arg(&from.changed_at).arg(&from.skip).arg(&from.until);
+        let args = Args::new().arg(state).arg(&from.changed_at).arg(&from.job).arg(&from.until);
         let reply: Vec<String> =
             self.run(&script::SWEEP, args.arg(SWEPT_AT_ONCE).arg(LOOKED_AT_AT_ONCE).arg(who)).await?;
-        let [changed_at, skip, until, has_more, found @ ..] = reply.as_slice() else {
+        let [changed_at, job, until, has_more, found @ ..] = reply.as_slice() else {
             return Err(StoreError::UnknownReply { script: "sweep", value: format!("{reply:?}") });
         };
-        let next = SweepCursor { changed_at: changed_at.clone(), skip: skip.clone(), until: until.clone() };
+        let next = SweepCursor { changed_at: changed_at.clone(), job: job.clone(), until: until.clone() };
         let mut swept = Swept {
             next: (!has_more.is_empty()).then_some(next),
             rebuilt: Vec::new(),

@@ -103,6 +103,21 @@ async fn what_was_read_of_the_ready_ones_is_not_read_again() {
     jobs.push(world.ready().await.1.job);
     assert!(world.store.read_ready(&world.fence, &mut ready, 9).await.unwrap());
     assert_eq!(ids(&ready), jobs, "and what became ready since comes behind");
+
+    // A new entry of one that is held already.
+    world.lose_place(jobs[0]).await;
+    assert_eq!(world.sweep().await, [(jobs[0], Stage::Ready)]);
+    assert!(world.store.read_ready(&world.fence, &mut ready, 9).await.unwrap());
+    assert_eq!(ids(&ready), jobs);
+
+    // One that cannot be read is told where no other is held.
+    let broken = world.ready().await.1.job;
+    let key = world.key(&format!("job:{broken}"));
+    let _: i64 = world.raw(redis::cmd("HSET").arg(key).arg("payload").arg("not JSON")).await;
+    assert!(world.store.read_ready(&world.fence, &mut ready, 9).await.unwrap());
+    assert_eq!(ids(&ready), jobs);
+    ready.jobs.clear();
+    assert!(world.store.read_ready(&world.fence, &mut ready, 9).await.is_err());
 }
 
 #[tokio::test]
@@ -259,6 +274,9 @@ async fn one_job_that_may_not_be_signed_keeps_the_whole_transaction_out_and_is_n
     let gone = Held { job: shared::ids::JobId::generate(), epoch };
     let bad = [refunded, Held { job: checking, epoch }, stale, gone];
     let before = world.dump().await;
+    // One that is named twice would be paid twice, but for the contract.
+    let twice = world.journal(nonce(0), &intent(&[good, good]), &attempt(1)).await;
+    assert_eq!(twice, JournalOutcome::Offenders(vec![good.job]));
     for offender in bad {
         let said = world.journal(nonce(0), &intent(&[good, offender]), &attempt(1)).await;
         assert_eq!(said, JournalOutcome::Offenders(vec![offender.job]));

@@ -27,14 +27,14 @@ if kind ~= 'filler' then
 end
 if not is_synced() then return { 6 } end
 
-local offenders, jobs, fields = {}, {}, fields_of({ ready = true }, 'refund_requested')
+local offenders, jobs, named, fields = {}, {}, {}, fields_of({ ready = true }, 'refund_requested')
 for i = 9, #ARGV, 2 do
   local id = ARGV[i]
   local job = job_of(id, fields)
-  if job.stage ~= 'ready' or job.epoch ~= ARGV[i + 1] or job.refund_requested == '1' then
+  if named[id] or job.stage ~= 'ready' or job.epoch ~= ARGV[i + 1] or job.refund_requested == '1' then
     offenders[#offenders + 1] = id
   end
-  jobs[#jobs + 1] = { id, job }
+  named[id], jobs[#jobs + 1] = true, { id, job }
 end
 if #offenders > 0 then return { 7, offenders } end
 

@@ -3,12 +3,15 @@
 -- hand in Redis makes that necessary. The slice goes by the time of the last change, so that a sweep meets everything that
 -- does not move, however much of the rest moves meanwhile.
 -- KEYS: 1 = lane prefix
--- ARGV: 1 = state, 2 = the score to go on at, 3 = how many jobs of that score to skip, 4 = jobs that changed until this,
---       '' = until now, 5 = at most this many, 6 = at most this many of them by their hashes, 7 = who
+-- ARGV: 1 = state, 2 and 3 = score and id of the last job before this slice, '-inf' and '' where it is the first, 4 = the
+--       newest change that this sweep looks at, '' in its first slice, 5 = at most about this many, 6 = at most this many of
+--       them by their hashes, 7 = who
 -- Returns: {the next slice's 2, 3 and 4, '1' where there may be one}, then per job that was rebuilt or cannot be read: its
 --          id, its stage, and the error or ''
 
 local AT_ONCE = 64
+-- Jobs that one script moved have one time. No script moves more.
+local ALIKE = 256
 
 -- Whether a stream id is at or before another one.
 local function at_or_before(a, b)
@@ -119,7 +122,7 @@ local function named(first, last)
     local seen = last_delivered()
     if tonumber(string.match(seen, '%d+')) >= tonumber(first) then first = '(' .. seen end
   end
-  local jobs, found = {}, redis.pcall('XRANGE', key(stream), first, last, 'COUNT', 2 * AT_ONCE)
+  local jobs, found = {}, redis.pcall('XRANGE', key(stream), first, last, 'COUNT', ALIKE + 2 * AT_ONCE)
   for _, entry in ipairs(found) do jobs[entry[2][2]] = true end
   return jobs
 end
@@ -130,49 +133,56 @@ local function tell_of(id, stage, error)
   for _, field in ipairs({ id, stage, error or '' }) do out[#out + 1] = field end
 end
 
--- Looks at the hash of a job. Returns whether it stays where it is in the index.
+-- Looks at the hash of a job. Returns whether it left the index at once.
 local by = key('by:') .. ARGV[1]
 local function look_at(id)
   -- The many jobs of an open nonce need nothing but it.
-  local could, job = pcall(job_of, id, { 'stage', 'nonce', 'signer' })
-  if could and STATE_OF[job.stage] == ARGV[1] and is_open(job) then return true end
-  could, job = pcall(record, job_key(id))
-  local stage = could and job.stage
-  if not could then
-    tell_of(id, 'record', in_words(job))
-  elseif not stage or STATE_OF[stage] ~= ARGV[1] then
+  local held = redis.call('HMGET', job_key(id), 'stage', 'nonce', 'signer')
+  if (held[1] == 'submitted' or held[1] == 'confirming') and ARGV[1] == 'processing'
+    and is_open({ nonce = held[2], signer = held[3] }) then return false end
+  local job = record(job_key(id))
+  local stage = job.stage
+  if stage and not STATE_OF[stage] then error('no such stage: ' .. stage, 0) end
+  if not stage or STATE_OF[stage] ~= ARGV[1] then
+    if stage then redis.call('ZADD', key('by:') .. STATE_OF[stage], job.updated_at or NOW, id) end
     redis.call('ZREM', by, id)
-    if stage then redis.call('ZADD', key('by:') .. STATE_OF[stage], job.updated_at, id) end
-    return false
-  elseif rebuild[stage] then
-    -- A record that cannot be read must not keep the others from being looked at.
-    local fine, rebuilt = pcall(rebuild[stage], id, job, { by = ARGV[7], from = stage })
-    if not fine then
-      tell_of(id, stage, in_words(rebuilt))
-    elseif rebuilt ~= false then
-      tell_of(id, stage)
-      return false
-    end
+    return true
   end
-  return true
+  if rebuild[stage] and rebuild[stage](id, job, { by = ARGV[7], from = stage }) ~= false then tell_of(id, stage) end
+  return false
 end
 
-local score, skip, last = ARGV[2], tonumber(ARGV[3]), ARGV[4] ~= '' and ARGV[4] or NOW
+local score, member, last = ARGV[2], ARGV[3], ARGV[4]
+if last == '' then
+  -- Who changed under a clock that was ahead is not left out.
+  local newest = redis.call('ZRANGE', by, -1, -1, 'WITHSCORES')[2] or NOW
+  last = tonumber(newest) > tonumber(NOW) and newest or NOW
+end
+local rank = member == '' and 0 or redis.call('ZCOUNT', by, '-inf', '(' .. score)
 local left, looks, has_more = tonumber(ARGV[5]), tonumber(ARGV[6]), true
+local since, after = score, member
 out = {}
 -- A few at a time: where most have to be looked at, what was read of the others is read in vain.
 while has_more and left > 0 and looks > 0 do
-  local rows = redis.call('ZRANGEBYSCORE', by, score, last, 'WITHSCORES', 'LIMIT', skip, AT_ONCE)
+  local rows = redis.call('ZRANGE', by, rank, rank + AT_ONCE - 1, 'WITHSCORES')
   local jobs = rows[1] and named(rows[2], rows[#rows])
-  has_more, left = #rows == 2 * AT_ONCE, left - AT_ONCE
+  has_more = #rows == 2 * AT_ONCE
   for i = 1, #rows, 2 do
-    local id, stays = rows[i], true
-    if rows[i + 1] ~= score then score, skip = rows[i + 1], 0 end
-    if not jobs[id] then
-      if looks == 0 then has_more = true; break end
-      looks, stays = looks - 1, look_at(id)
+    local id, changed_at = rows[i], rows[i + 1]
+    if tonumber(changed_at) > tonumber(last) then has_more = false; break end
+    local is_gone = false
+    if changed_at ~= since or id > after then
+      if not jobs[id] then
+        if looks == 0 then has_more = true; break end
+        looks = looks - 1
+        -- A record that cannot be read must not keep the others from being looked at.
+        local fine, came_to = pcall(look_at, id)
+        if not fine then tell_of(id, 'record', in_words(came_to)) end
+        is_gone = fine and came_to
+      end
+      left, score, member = left - 1, changed_at, id
     end
-    if stays then skip = skip + 1 end
+    if not is_gone then rank = rank + 1 end
   end
 end
-return { score, string.format('%.0f', skip), last, has_more and '1' or '', unpack(out) }
+return { score, member, last, has_more and '1' or '', unpack(out) }
