@@ -79,8 +79,7 @@ const NO_TAKEOVER: Patch = Patch {
     from: "if not found then return out end",
     to: "if true then return { '0-0', 0, '' } end",
 };
-const BLIND_SWEEP: Patch =
-    Patch { script: Some("sweep"), from: "elseif rebuild[stage] then", to: "elseif false then" };
+const BLIND_SWEEP: Patch = Patch { script: Some("sweep"), from: "if rebuild[stage] and", to: "if false and" };
 const NO_RELEASE: Patch = Patch {
     script: Some("chores"),
     from: "if redis.call('HEXISTS', key('gate'), gate) == 0 then open[#open + 1] = gate end",

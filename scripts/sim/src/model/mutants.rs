@@ -118,7 +118,7 @@ const NO_NONCE_CHECK: &[Patch] = &[
 ];
 const NO_OFFENDERS: Patch = Patch {
     script: Some("journal"),
-    from: "if job.stage ~= 'ready' or job.epoch ~= ARGV[i + 1] or job.refund_requested == '1' then",
+    from: "if named[id] or job.stage ~= 'ready' or job.epoch ~= ARGV[i + 1] or job.refund_requested == '1' then",
     to: "if false then",
 };
 
