@@ -10,7 +10,7 @@
 --          id, its stage, and the error or ''
 
 local AT_ONCE = 64
--- Jobs that one script moved have one time. No script moves more.
+-- The most jobs that one script moves, and so gives the same time.
 local ALIKE = 256
 
 -- Whether a stream id is at or before another one.
