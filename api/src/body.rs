@@ -1,7 +1,7 @@
 //! Request bodies: read up to the limit, then taken apart field by field, so that every refusal names the field and shows
 //! its value. What is left over is an unknown field.
 
-use poem::error::ReadBodyError;
+use futures::StreamExt as _;
 use poem::http::header;
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
@@ -23,23 +23,36 @@ pub(crate) async fn read(request: &Request, body: &mut RequestBody) -> Result<Ve
             .value(limit)
     };
     let length = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    if length.and_then(|length| length.parse::<u64>().ok()).is_some_and(|length| length > limit as u64) {
+    let length = length.and_then(|length| length.parse::<u64>().ok());
+    if length.is_some_and(|length| length > limit as u64) {
         return Err(too_large());
     }
     let body = body.take().map_err(Problem::internal)?;
-    match body.into_bytes_limit(limit).await {
-        Ok(bytes) => Ok(bytes.into()),
-        Err(ReadBodyError::PayloadTooLarge) => Err(too_large()),
-        Err(error) => Err(Problem::new(Code::BadRequest, format!("the body did not arrive whole: {error}"))),
+    let mut parts = body.into_bytes_stream();
+    let mut whole = Vec::with_capacity(length.map_or(0, |length| usize::try_from(length).unwrap_or(0)));
+    while let Some(part) = parts.next().await {
+        let part = part.map_err(|error| {
+            Problem::new(Code::BadRequest, format!("the body did not arrive whole: {error}"))
+        })?;
+        // Whatever the length said.
+        if whole.len() + part.len() > limit {
+            return Err(too_large());
+        }
+        whole.extend_from_slice(&part);
     }
+    Ok(whole)
 }
 
 /// Refuses a body that says it is not JSON. One that says nothing is taken as JSON.
 pub(crate) fn check_content_type(request: &Request) -> Result<(), Problem> {
     let Some(value) = request.headers().get(header::CONTENT_TYPE) else { return Ok(()) };
     let text = value.to_str().unwrap_or_default();
-    let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json")) {
+    let essence = text.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    let essence = essence.to_ascii_lowercase();
+    if essence.starts_with("application/") && essence.ends_with("+json") {
         return Ok(());
     }
     Err(Problem::new(

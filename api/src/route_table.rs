@@ -38,7 +38,8 @@ impl RouteTable {
     }
 
     pub(crate) fn find(&self, path: &str) -> Option<&Route> {
-        self.0.iter().find(|route| route.fits(path))
+        let given: Vec<&str> = path.split('/').collect();
+        self.0.iter().find(|route| route.fits(&given))
     }
 }
 
@@ -50,14 +51,12 @@ impl Route {
         Self { segments: segments.collect(), template: template.to_owned(), allow }
     }
 
-    fn fits(&self, path: &str) -> bool {
-        let mut given = path.split('/');
-        let fits = self.segments.iter().all(|segment| match (segment, given.next()) {
-            (Segment::Fixed(fixed), Some(part)) => fixed == part,
-            (Segment::Any, Some(part)) => !part.is_empty(),
-            (_, None) => false,
-        });
-        fits && given.next().is_none()
+    fn fits(&self, given: &[&str]) -> bool {
+        self.segments.len() == given.len()
+            && self.segments.iter().zip(given).all(|(segment, part)| match segment {
+                Segment::Fixed(fixed) => fixed == part,
+                Segment::Any => !part.is_empty(),
+            })
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use poem::endpoint::make_sync;
 use poem::http::header;
 use poem::listener::{Acceptor, Listener, TcpAcceptor, TcpListener};
-use poem::{Endpoint, Response, Route, Server, get};
+use poem::{Endpoint, IntoEndpoint as _, Request, Response, Result, Route, Server, get};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
@@ -39,8 +39,25 @@ pub(crate) fn endpoint(app: Arc<App>) -> impl Endpoint<Output = Response> + 'sta
             .header(header::CONTENT_SECURITY_POLICY, DOCS_POLICY)
             .body(page.clone())
     });
-    let inner = Route::new().at("/openapi.json", get(document)).at("/docs", get(docs)).nest("/", service);
-    Shell::new(inner, app, routes)
+    let documents = Route::new().at("/openapi.json", get(document)).at("/docs", get(docs));
+    Shell::new(Served { documents, service: service.into_endpoint() }, app, routes)
+}
+
+/// The documents at their paths, and the service at all others. A service that is nested has each path written anew.
+struct Served<S> {
+    documents: Route,
+    service: S,
+}
+
+impl<S: Endpoint<Output = Response>> Endpoint for Served<S> {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> Result<Response> {
+        match request.uri().path() {
+            "/openapi.json" | "/docs" => self.documents.call(request).await,
+            _ => self.service.call(request).await,
+        }
+    }
 }
 
 /// A bound address, not serving yet.

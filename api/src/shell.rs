@@ -112,12 +112,12 @@ impl<E: Endpoint> Endpoint for Shell<E> {
         let context = RequestContext::of(&request);
         request.set_data(context.clone());
         request.set_data(Arc::clone(&self.app));
-        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let query = request.uri().query().unwrap_or_default().to_owned();
+        let (method, uri) = (request.method().clone(), request.uri().clone());
 
         let mut response = self.bounded(request).await;
-        let route = self.routes.find(&path);
-        let problem = problem_of(&mut response).await.map(|problem| with_query_value(problem, &query));
+        let route = self.routes.find(uri.path());
+        let query = uri.query().unwrap_or_default();
+        let problem = problem_of(&mut response).await.map(|problem| with_query_value(problem, query));
         if let Some(problem) = &problem {
             response = problem.respond(&context.id);
         }

@@ -119,7 +119,8 @@ impl Webhooks {
         headers: &HeaderMap,
     ) -> Result<WebhookResponse, Problem> {
         let delivery = Delivery::check(&app, &source, headers, event.0)?;
-        let result = decide(&app, &delivery).await;
+        // Boxed: each layer of the framework moves what the handler's future holds.
+        let result = Box::pin(decide(&app, &delivery)).await;
         let decision = match &result {
             Ok(answer) => answer.decision.as_deref().or(answer.outcome.as_deref()).unwrap_or_default(),
             Err(problem) => problem.code.name(),

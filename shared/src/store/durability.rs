@@ -117,7 +117,7 @@ impl Store {
         let failed = |source| StoreError::Redis { operation: script.name, source };
         let mut connection = self.link.hot();
         let mut pipe = redis::pipe();
-        pipe.add_command(script.command(self.keys.prefix(), &args.0)).add_command(wait);
+        pipe.add_command(script.command(self.keys.prefix(), &args)).add_command(wait);
         let (reply, reached): (redis::Value, redis::Value) = match pipe.query_async(&mut connection).await {
             Err(error) if error.code() == Some("NOSCRIPT") => {
                 script.load(&mut connection).await?;

@@ -2,7 +2,7 @@
 //! which takes all that wait: alone nobody waits, and in a crowd the server runs one script where it would run fifty.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Semaphore, oneshot};
 
@@ -13,12 +13,15 @@ use super::script::Args;
 const MOST: usize = 64;
 /// Runs at once. While one waits for its fsync, the next is on its way.
 const RUNS: usize = 4;
+/// What a run takes where more wait than it, but not enough for [`RUNS`] of them: runs that take all there is come back as one, and
+/// whoever serves the callers has nothing to do until then, and the server nothing after.
+const FEW: usize = 16;
 
 /// What the script says about one of them.
 pub(super) type Row = (i64, String, String);
 
 struct Waiting {
-    args: Args,
+    args: Arc<Args>,
     answer: oneshot::Sender<Result<Row, StoreError>>,
 }
 
@@ -39,6 +42,7 @@ impl Gatherer {
     where
         R: Future<Output = Result<Vec<Row>, StoreError>>,
     {
+        let args = Arc::new(args);
         loop {
             let (answer, mut answered) = oneshot::channel();
             self.lock().push_back(Waiting { args: args.clone(), answer });
@@ -71,21 +75,22 @@ impl Gatherer {
         if some.is_empty() {
             return false;
         }
-        let (args, answers): (Vec<Args>, Vec<_>) =
-            some.into_iter().map(|waiting| (waiting.args, waiting.answer)).unzip();
-        let told = run(Args(args.into_iter().flat_map(|args| args.0).collect())).await;
-        match told {
-            Ok(rows) => answers.into_iter().zip(rows).for_each(|(answer, row)| _ = answer.send(Ok(row))),
-            Err(error) => answers.into_iter().for_each(|answer| _ = answer.send(Err(error.clone()))),
+        let mut all = Args::new();
+        some.iter().for_each(|waiting| all.append(&waiting.args));
+        let answers = some.into_iter().map(|waiting| waiting.answer);
+        match run(all).await {
+            Ok(rows) => answers.zip(rows).for_each(|(answer, row)| _ = answer.send(Ok(row))),
+            Err(error) => answers.for_each(|answer| _ = answer.send(Err(error.clone()))),
         }
         true
     }
 
-    /// The next ones, but of those whom nobody waits for any more.
+    /// The next ones, but of those whom nobody waits for any more: a run's share of all that wait.
     fn take(&self) -> Vec<Waiting> {
         let mut waiting = self.lock();
+        let share = (waiting.len() / RUNS).clamp(FEW, MOST);
         let mut some = Vec::new();
-        while some.len() < MOST
+        while some.len() < share
             && let Some(next) = waiting.pop_front()
         {
             if !next.answer.is_closed() {
@@ -102,7 +107,6 @@ impl Gatherer {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
 
     use tokio::task::JoinSet;
@@ -111,9 +115,9 @@ mod tests {
 
     /// Answers each with its own argument, after a while.
     async fn echo(runs: Arc<Mutex<Vec<usize>>>, args: Args) -> Result<Vec<Row>, StoreError> {
-        runs.lock().unwrap().push(args.0.len());
+        runs.lock().unwrap().push(args.iter().count());
         tokio::time::sleep(Duration::from_millis(10)).await;
-        Ok(args.0.into_iter().map(|arg| (0, String::from_utf8(arg).unwrap(), String::new())).collect())
+        Ok(args.iter().map(|arg| (0, arg.to_owned(), String::new())).collect())
     }
 
     #[tokio::test(start_paused = true)]
@@ -130,7 +134,8 @@ mod tests {
         calls.join_all().await;
         let runs = runs.lock().unwrap().clone();
         assert_eq!(runs.iter().sum::<usize>(), 200);
-        assert!(runs.len() < 10 && runs.iter().all(|run| *run <= MOST), "{runs:?}");
+        assert!(runs.len() < 20 && runs.iter().all(|run| *run <= MOST), "{runs:?}");
+        assert!(runs.iter().any(|run| *run > FEW), "the more wait, the longer the runs: {runs:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,8 @@
 //! What merchants bring: registrations, payments and refunds. Each is one script, and the answer is given only when it
 //! is as durable as the policy says.
 
+use alloy::hex;
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::error::StoreError;
@@ -70,6 +72,14 @@ pub enum Accepted {
     Conflict { job: Option<JobId> },
 }
 
+/// What a payout's job knows of its payment; the script adds what is paid, and to whom.
+#[derive(Serialize)]
+struct Asked<'a> {
+    child: Wallet,
+    external_id: &'a ExternalId,
+    source: &'a Source,
+}
+
 /// How often a write is computed again when another delivery for the same payment came in between.
 pub(super) const RACES: usize = 16;
 
@@ -117,8 +127,10 @@ impl Store {
         let id = PaymentId::derive(payment.source.as_str(), payment.external_id.as_str());
         let usdc = rules.usdc(payment.amount);
         let hybrid = rules.hybrid(payment.amount).unwrap_or(usdc);
-        let payload = serde_json::json!({
-            "source": payment.source, "external_id": payment.external_id, "child": payment.wallet,
+        let payload = codec::to_json(&Asked {
+            child: payment.wallet,
+            external_id: &payment.external_id,
+            source: &payment.source,
         });
         let (mut refunded, mut paid) = (Usdc::ZERO, Commission::default());
         for _ in 0..RACES {
@@ -201,7 +213,7 @@ pub(super) fn fingerprint(
     amount: Usdc,
     currency: &str,
 ) -> String {
-    let content = serde_json::json!([kind, external_id, wallet, amount, currency]).to_string();
-    let digest = Sha256::digest(content.as_bytes());
-    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    let content = codec::to_json(&(kind, external_id, wallet, amount, currency));
+    let digest: [u8; 32] = Sha256::digest(content.as_bytes()).into();
+    hex::encode(&digest[..16])
 }

@@ -176,13 +176,13 @@ impl Store {
     }
 
     async fn run<T: FromRedisValue>(&self, script: &Script, args: Args) -> Result<T, StoreError> {
-        script.run(&mut self.link.hot(), self.keys.prefix(), &args.0).await
+        script.run(&mut self.link.hot(), self.keys.prefix(), &args).await
     }
 
     /// Runs a script that only reads, away from the hot paths.
     async fn look<T: FromRedisValue>(&self, script: &Script, args: Args) -> Result<T, StoreError> {
         let mut connection = self.pooled(script.name).await?;
-        script.run(&mut connection, self.keys.prefix(), &args.0).await
+        script.run(&mut connection, self.keys.prefix(), &args).await
     }
 
     /// As [`Store::read`], on the connection that is always there, for small replies that are asked for again and again: taking

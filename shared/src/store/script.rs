@@ -1,6 +1,7 @@
 //! The scripts: one `.lua` file per transition, loaded with what it needs of `lua/lib` in front, run by hash.
 
 use std::collections::HashSet;
+use std::fmt::{Display, Write as _};
 use std::sync::LazyLock;
 
 use redis::FromRedisValue;
@@ -32,11 +33,11 @@ impl Script {
     }
 
     /// The `EVALSHA` command with the lane as its only key.
-    pub(super) fn command(&self, lane: &str, args: &[Vec<u8>]) -> redis::Cmd {
+    pub(super) fn command(&self, lane: &str, args: &Args) -> redis::Cmd {
         let mut command = redis::cmd("EVALSHA");
         command.arg(&self.sha).arg(1).arg(lane);
-        for arg in args {
-            command.arg(arg.as_slice());
+        for arg in args.iter() {
+            command.arg(arg);
         }
         command
     }
@@ -55,7 +56,7 @@ impl Script {
         &self,
         connection: &mut C,
         lane: &str,
-        args: &[Vec<u8>],
+        args: &Args,
     ) -> Result<T, StoreError> {
         let command = self.command(lane, args);
         match command.query_async(connection).await {
@@ -180,8 +181,12 @@ scripts! {
 }
 
 /// The arguments of a script, in the order its header gives.
-#[derive(Clone, Default)]
-pub(super) struct Args(pub(super) Vec<Vec<u8>>);
+#[derive(Default)]
+pub(super) struct Args {
+    /// One behind the other: a webhook has many, and most are short.
+    text: String,
+    ends: Vec<usize>,
+}
 
 impl Args {
     pub(super) fn new() -> Self {
@@ -189,13 +194,27 @@ impl Args {
     }
 
     #[must_use]
-    pub(super) fn arg(mut self, value: impl ToString) -> Self {
+    pub(super) fn arg(mut self, value: impl Display) -> Self {
         self.push(value);
         self
     }
 
-    pub(super) fn push(&mut self, value: impl ToString) {
-        self.0.push(value.to_string().into_bytes());
+    pub(super) fn push(&mut self, value: impl Display) {
+        // Writing to a String cannot fail.
+        let _ = write!(self.text, "{value}");
+        self.ends.push(self.text.len());
+    }
+
+    /// Puts those of another behind these.
+    pub(super) fn append(&mut self, other: &Self) {
+        let before = self.text.len();
+        self.text.push_str(&other.text);
+        self.ends.extend(other.ends.iter().map(|end| before + end));
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
+        let begins = std::iter::once(&0).chain(&self.ends);
+        begins.zip(&self.ends).filter_map(|(begin, end)| self.text.get(*begin..*end))
     }
 }
 

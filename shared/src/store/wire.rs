@@ -67,7 +67,8 @@ impl Link {
     /// One of a few, for reads that may take longer.
     pub(super) async fn pooled(&self, operation: &'static str) -> Result<Connection, StoreError> {
         match self {
-            Self::Tcp(tcp) => match tcp.pool.get().await {
+            // Boxed: seven kilobytes, which each future around it would carry and move.
+            Self::Tcp(tcp) => match Box::pin(tcp.pool.get()).await {
                 Ok(connection) => Ok(Connection::Pooled(connection)),
                 Err(error) => Err(StoreError::Pool { operation, detail: error.to_string() }),
             },
