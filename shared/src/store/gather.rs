@@ -1,5 +1,5 @@
 //! One run of a script for what many callers bring at the same time. Who comes while [`RUNS`] are under way waits for the next,
-//! which takes all that wait: alone nobody waits, and in a crowd the server runs one script where it would run fifty.
+//! which takes its share of all that wait: alone nobody waits, and in a crowd the server runs one script where it would run many.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,8 +13,8 @@ use super::script::Args;
 const MOST: usize = 64;
 /// Runs at once. While one waits for its fsync, the next is on its way.
 const RUNS: usize = 4;
-/// What a run takes where more wait than it, but not enough for [`RUNS`] of them: runs that take all there is come back as one, and
-/// whoever serves the callers has nothing to do until then, and the server nothing after.
+/// What a run takes at least, where so many wait. Not all of them: what goes as one comes back as one, and until then whoever
+/// serves the callers has nothing to do, and afterwards the server has nothing.
 const FEW: usize = 16;
 
 /// What the script says about one of them.
