@@ -15,6 +15,9 @@ use crate::app::App;
 use crate::code::Code;
 use crate::error::Problem;
 
+/// What a body gets at once of what its length announces, in bytes: most are shorter, and none has sent anything yet.
+const AT_FIRST: u64 = 4096;
+
 /// The whole body, refused before it is buffered where it is over the limit.
 pub(crate) async fn read(request: &Request, body: &mut RequestBody) -> Result<Vec<u8>, Problem> {
     let limit = App::of(request)?.max_body_bytes;
@@ -29,12 +32,12 @@ pub(crate) async fn read(request: &Request, body: &mut RequestBody) -> Result<Ve
     }
     let body = body.take().map_err(Problem::internal)?;
     let mut parts = body.into_bytes_stream();
-    let mut whole = Vec::with_capacity(length.map_or(0, |length| usize::try_from(length).unwrap_or(0)));
+    let mut whole = Vec::with_capacity(length.map_or(0, |length| length.min(AT_FIRST) as usize));
     while let Some(part) = parts.next().await {
         let part = part.map_err(|error| {
             Problem::new(Code::BadRequest, format!("the body did not arrive whole: {error}"))
         })?;
-        // Whatever the length said.
+        // Counted as well, since a body may come without a length.
         if whole.len() + part.len() > limit {
             return Err(too_large());
         }
@@ -47,12 +50,8 @@ pub(crate) async fn read(request: &Request, body: &mut RequestBody) -> Result<Ve
 pub(crate) fn check_content_type(request: &Request) -> Result<(), Problem> {
     let Some(value) = request.headers().get(header::CONTENT_TYPE) else { return Ok(()) };
     let text = value.to_str().unwrap_or_default();
-    let essence = text.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case("application/json") {
-        return Ok(());
-    }
-    let essence = essence.to_ascii_lowercase();
-    if essence.starts_with("application/") && essence.ends_with("+json") {
+    let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json")) {
         return Ok(());
     }
     Err(Problem::new(

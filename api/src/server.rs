@@ -19,6 +19,8 @@ use crate::spec;
 const IDLE: Duration = Duration::from_secs(75);
 /// How long requests in flight may take once shutdown began; above the deadline of one request.
 pub const DRAIN: Duration = Duration::from_secs(10);
+const DOCUMENT: &str = "/openapi.json";
+const DOCS: &str = "/docs";
 /// Nothing may be fetched from elsewhere: the page brings all it needs.
 const DOCS_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
     img-src 'self' data:; font-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
@@ -30,7 +32,7 @@ pub(crate) fn endpoint(app: Arc<App>) -> impl Endpoint<Output = Response> + 'sta
     let text = spec::text();
     let service = spec::service();
     let page = service.swagger_ui_html().replace(&service.spec(), &text);
-    let routes = RouteTable::of_document(&document, &["/openapi.json", "/docs"]);
+    let routes = RouteTable::of_document(&document, &[DOCUMENT, DOCS]);
     let document =
         make_sync(move |_| Response::builder().content_type("application/json").body(text.clone()));
     let docs = make_sync(move |_| {
@@ -39,7 +41,7 @@ pub(crate) fn endpoint(app: Arc<App>) -> impl Endpoint<Output = Response> + 'sta
             .header(header::CONTENT_SECURITY_POLICY, DOCS_POLICY)
             .body(page.clone())
     });
-    let documents = Route::new().at("/openapi.json", get(document)).at("/docs", get(docs));
+    let documents = Route::new().at(DOCUMENT, get(document)).at(DOCS, get(docs));
     Shell::new(Served { documents, service: service.into_endpoint() }, app, routes)
 }
 
@@ -54,7 +56,7 @@ impl<S: Endpoint<Output = Response>> Endpoint for Served<S> {
 
     async fn call(&self, request: Request) -> Result<Response> {
         match request.uri().path() {
-            "/openapi.json" | "/docs" => self.documents.call(request).await,
+            DOCUMENT | DOCS => self.documents.call(request).await,
             _ => self.service.call(request).await,
         }
     }

@@ -231,6 +231,12 @@ async fn a_body_over_the_limit_is_413_before_it_is_sent() {
         "content-length: 1000000000\r\n\r\n".to_owned(),
         // Chunked: one chunk above the limit, and no end of the body.
         format!("transfer-encoding: chunked\r\n\r\n{:x}\r\n{}\r\n", MAX_BODY + 1, "x".repeat(MAX_BODY + 1)),
+        // Many chunks, none of which is above it.
+        [
+            "transfer-encoding: chunked\r\n\r\n",
+            &format!("40\r\n{}\r\n", "x".repeat(64)).repeat(MAX_BODY / 64 + 1),
+        ]
+        .concat(),
     ];
     for head in heads {
         let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
@@ -243,6 +249,31 @@ async fn a_body_over_the_limit_is_413_before_it_is_sent() {
         socket.read_exact(&mut start).await.unwrap();
         assert_eq!(&start, b"HTTP/1.1 413");
     }
+}
+
+#[tokio::test]
+async fn a_body_of_exactly_the_limit_is_read() {
+    let server = Server::start().await;
+    let body = json!({"wallet": "x".repeat(MAX_BODY - json!({"wallet": ""}).to_string().len())});
+    assert_eq!(body.to_string().len(), MAX_BODY);
+    refused_registration(&server, body, 422, "malformed_wallet").await;
+}
+
+#[tokio::test]
+async fn a_body_that_ends_before_its_length_is_400() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let server = Server::start().await;
+    let address = server.base.strip_prefix("http://").unwrap();
+    let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!(
+        "POST /register HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {MERCHANT}\r\nconnection: close\r\n\
+         content-type: application/json\r\ncontent-length: 100\r\n\r\n{{\"wallet\":"
+    );
+    socket.write_all(request.as_bytes()).await.unwrap();
+    socket.shutdown().await.unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("did not arrive whole"), "{answer}");
 }
 
 #[tokio::test]
@@ -274,8 +305,12 @@ async fn the_frameworks_own_refusals_are_problem_documents() {
     let answer = Answer::of(server.request(Method::PATCH, "/register")).await;
     answer.is_problem(405, "method_not_allowed");
     assert_eq!(answer.header("allow"), "POST");
-    let answer = Answer::of(server.request(Method::POST, "/docs")).await;
-    answer.is_problem(405, "method_not_allowed");
+    for path in ["/docs", "/openapi.json"] {
+        let answer = Answer::of(server.request(Method::POST, path)).await;
+        answer.is_problem(405, "method_not_allowed");
+        assert_eq!(answer.header("allow"), "GET");
+        Answer::of(server.get(&format!("{path}/"))).await.is_problem(404, "not_found");
+    }
     let answer = Answer::of(server.get("/api/jobs?limit=101")).await;
     answer.is_problem(422, "invalid_value").at("limit", "101");
     let answer = Answer::of(server.get("/api/jobs?state=sleeping")).await;

@@ -134,8 +134,9 @@ mod tests {
         calls.join_all().await;
         let runs = runs.lock().unwrap().clone();
         assert_eq!(runs.iter().sum::<usize>(), 200);
-        assert!(runs.len() < 20 && runs.iter().all(|run| *run <= MOST), "{runs:?}");
-        assert!(runs.iter().any(|run| *run > FEW), "the more wait, the longer the runs: {runs:?}");
+        assert_eq!(runs[..RUNS], [1; RUNS], "who comes first waits for nobody: {runs:?}");
+        assert_eq!(runs[RUNS], (200 - RUNS) / RUNS, "a share of all that wait: {runs:?}");
+        assert_eq!(runs.iter().filter(|run| **run < FEW).count(), RUNS + 1, "{runs:?}");
     }
 
     #[tokio::test(start_paused = true)]

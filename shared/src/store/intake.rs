@@ -74,7 +74,7 @@ pub enum Accepted {
 
 /// What a payout's job knows of its payment; the script adds what is paid, and to whom.
 #[derive(Serialize)]
-struct Asked<'a> {
+struct PayoutAsked<'a> {
     child: Wallet,
     external_id: &'a ExternalId,
     source: &'a Source,
@@ -127,7 +127,7 @@ impl Store {
         let id = PaymentId::derive(payment.source.as_str(), payment.external_id.as_str());
         let usdc = rules.usdc(payment.amount);
         let hybrid = rules.hybrid(payment.amount).unwrap_or(usdc);
-        let payload = codec::to_json(&Asked {
+        let payload = codec::to_json(&PayoutAsked {
             child: payment.wallet,
             external_id: &payment.external_id,
             source: &payment.source,
@@ -216,4 +216,19 @@ pub(super) fn fingerprint(
     let content = codec::to_json(&(kind, external_id, wallet, amount, currency));
     let digest: [u8; 32] = Sha256::digest(content.as_bytes()).into();
     hex::encode(&digest[..16])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It is kept with each payment: were it another tomorrow, what comes again would be taken for something else.
+    #[test]
+    fn the_fingerprint_of_the_same_content_never_changes() {
+        let wallet = "0x00000000000000000000000000000000000000ab".parse().unwrap();
+        let amount = Usdc::parse_payment("10.5").unwrap();
+        let print = |kind, id: &str| fingerprint(kind, &id.parse().unwrap(), wallet, amount, "USD");
+        assert_eq!(print("payment.succeeded", "pay \"1\" \\ ü"), "4d7c7976f45c7021328eab23695327fc");
+        assert_eq!(print("payment.refunded", "pay_1"), "7b81f3751c9fb054a0cee453773c5574");
+    }
 }

@@ -214,7 +214,7 @@ impl Args {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
         let begins = std::iter::once(&0).chain(&self.ends);
-        begins.zip(&self.ends).filter_map(|(begin, end)| self.text.get(*begin..*end))
+        begins.zip(&self.ends).map(|(begin, end)| self.text.get(*begin..*end).unwrap_or_default())
     }
 }
 
@@ -251,6 +251,15 @@ pub(super) fn applied(script: &'static str, codes: Vec<i64>) -> Result<Vec<Appli
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn arguments_keep_their_order_and_the_empty_ones() {
+        let mut args = Args::new().arg("").arg("ä").arg(7);
+        args.append(&Args::new());
+        args.append(&Args::new().arg("").arg("z"));
+        args.push(String::new());
+        assert_eq!(args.iter().collect::<Vec<_>>(), ["", "ä", "7", "", "z", ""]);
+    }
 
     #[test]
     fn a_script_comes_with_what_it_needs_and_nothing_else() {

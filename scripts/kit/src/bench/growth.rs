@@ -36,11 +36,13 @@ pub(super) async fn measure(size: Size) -> Result<Report> {
             "{ROUNDS} times {FEW} jobs, {many} at once, and the few once more, from waiting to done; CPU of a relayer and Redis"
         ),
         figures: vec![
-            Figure::of("CPU per job, few wait", "ms", &[before.cpu, few.cpu, after.cpu]),
+            Figure::of("CPU per job, few wait, before", "ms", &[before.cpu]),
             Figure::of("CPU per job, many wait", "ms", &[of_many.cpu]),
+            Figure::of("CPU per job, few wait, after", "ms", &[after.cpu]),
             Figure::of("CPU, many against few", "", &[of_many.cpu / few.cpu]).at_most(1.15).ratio(),
-            Figure::of("commands per job, few wait", "", &[before.commands, few.commands, after.commands]),
+            Figure::of("commands per job, few wait, before", "", &[before.commands]),
             Figure::of("commands per job, many wait", "", &[of_many.commands]),
+            Figure::of("commands per job, few wait, after", "", &[after.commands]),
             Figure::of("commands, many against few", "", &[of_many.commands / few.commands])
                 .at_most(1.15)
                 .ratio(),
