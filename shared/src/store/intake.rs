@@ -141,10 +141,15 @@ impl Store {
             for commission in [usdc, hybrid] {
                 args = args.arg(commission.usdc).arg(commission.sge);
             }
-            args = args.arg(self.new_id()).arg(&payload).arg(hold_ms).arg(refunded);
-            for owed in [owed, owed_hybrid] {
-                args = args.arg(owed.usdc).arg(owed.sge);
-            }
+            args = args.arg(self.new_id()).arg(&payload).arg(hold_ms);
+            args = if refunded.is_zero() {
+                args.arg("")
+            } else {
+                args.arg(format_args!(
+                    "{refunded} {} {} {} {}",
+                    owed.usdc, owed.sge, owed_hybrid.usdc, owed_hybrid.sge
+                ))
+            };
             let run = |args| self.run_durably(&script::ACCEPT_PAYMENTS, args);
             let (code, decision, job) = self.gatherer.ask(args, run).await?;
             if code == 5 {

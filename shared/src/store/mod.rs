@@ -26,6 +26,8 @@ mod keys;
 mod learned;
 mod lease;
 mod listing;
+#[cfg(feature = "testing")]
+mod noop;
 mod ready;
 mod recovery;
 mod refunds;

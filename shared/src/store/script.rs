@@ -26,7 +26,7 @@ pub(super) struct Script {
 }
 
 impl Script {
-    fn new(name: &'static str, body: &str) -> Self {
+    pub(super) fn new(name: &'static str, body: &str) -> Self {
         let code = linked(body);
         let sha = redis::Script::new(&code).get_hash().to_owned();
         Self { name, code, sha }
@@ -328,10 +328,11 @@ mod tests {
             if asks.contains("OF_A_BRIEF") {
                 asked.extend(quoted(code, "local OF_A_BRIEF = {", '}'));
             }
+            let left_by = between(code, "local LEFT_BY = {", '}').unwrap_or("");
             for stage in from {
-                asked.extend(quoted(code, &format!(" {stage} = {{"), '}'));
+                asked.extend(between(left_by, &format!(" {stage} = '"), '\''));
             }
-            // The first fetches what it reads where it was not asked for, the second knows what each stage has.
+            // The first fetches what it reads where it was not asked for, the second asks what it takes to leave each stage.
             let is_apart = |part: &&str| !defined(part).any(|name| ["asked_of", "detach"].contains(&name));
             let is_code = |line: &&str| !line.trim_start().starts_with("--");
             for line in code.split("\n\n").filter(is_apart).flat_map(str::lines).filter(is_code) {

@@ -95,17 +95,25 @@ impl Claims {
         self.busy = true;
     }
 
+    /// Claims up to `count` jobs that wait already, where there were some the last time. Never drop this future half-way, as
+    /// that of [`Claims::next`].
+    pub async fn more(&mut self, count: usize) -> Result<Vec<Brief>, StoreError> {
+        if !std::mem::take(&mut self.busy) {
+            return Ok(Vec::new());
+        }
+        let (entries, jobs) = self.store.claim(&self.worker, &[], count.min(SLICE)).await?;
+        self.busy = entries > 0;
+        Ok(jobs)
+    }
+
     /// Waits up to `patience` for new jobs and claims up to `count` of them. Never drop this future half-way: its reply
     /// would be lost with the entries already assigned to us.
     pub async fn next(&mut self, count: usize, patience: Duration) -> Result<Vec<Brief>, StoreError> {
         let count = count.min(SLICE);
         // Where jobs wait already, one script reads and claims them; a script cannot wait.
-        if std::mem::take(&mut self.busy) {
-            let (entries, jobs) = self.store.claim(&self.worker, &[], count).await?;
-            self.busy = entries > 0;
-            if self.busy {
-                return Ok(jobs);
-            }
+        let jobs = self.more(count).await?;
+        if self.busy {
+            return Ok(jobs);
         }
         let mut command = redis::cmd("XREADGROUP");
         command.arg("GROUP").arg(GROUP).arg(&self.worker).arg("COUNT").arg(count);

@@ -59,6 +59,21 @@ async fn while_jobs_wait_they_are_read_and_claimed_at_once_and_then_waited_for()
 }
 
 #[tokio::test]
+async fn more_is_claimed_without_waiting_and_only_after_jobs_were_found() {
+    let (_redis, world) = support::start().await;
+    let jobs = world.payouts(3).await;
+    let mut claims = world.store.claims("worker").await.unwrap();
+    assert!(claims.more(2).await.unwrap().is_empty(), "nobody knows of jobs yet");
+    let mut claimed = claims.next(1, SOON).await.unwrap();
+    claimed.extend(claims.more(5).await.unwrap());
+    assert_eq!(claimed.iter().map(|brief| brief.id).collect::<Vec<_>>(), jobs);
+    assert!(claims.more(5).await.unwrap().is_empty());
+    let late = world.payout().await.1;
+    assert!(claims.more(5).await.unwrap().is_empty(), "the last time there were none");
+    assert_eq!(claims.next(5, SOON).await.unwrap()[0].id, late);
+}
+
+#[tokio::test]
 async fn a_reclaimed_job_has_a_new_epoch_and_its_old_claimant_is_refused_whatever_it_says() {
     let (_redis, world) = support::start().await;
     let (_, job, old) = world.checking().await;

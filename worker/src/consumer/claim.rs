@@ -32,23 +32,37 @@ pub async fn run(ctx: Context) {
 
 async fn claim_until_shutdown(ctx: &Context) -> Result<(), StoreError> {
     let mut claims = ctx.store.claims(&ctx.worker).await?;
+    let mut batch = Vec::new();
     while !ctx.shutdown.is_cancelled() {
-        if claim_once(ctx, &mut claims).await? == Checked::ChainAway {
+        if batch.is_empty() {
+            // Awaited to its end even when shutdown comes: its entries would be ours without our knowing.
+            batch = claims.next(ctx.config.claim_count, PATIENCE).await?;
+            continue;
+        }
+        let held = ctx.metrics.hold(batch.len());
+        let Some(found) = look_at(ctx, &batch).await? else {
+            batch.clear();
+            drop(held);
             until_the_chain_answers(ctx).await;
+            continue;
+        };
+        // The verdicts and the next claim go to Redis together; with `appendfsync always` they share an fsync. Both are awaited
+        // to their end, for the same reason as above.
+        let stored = store_verdicts(ctx, &batch, found);
+        let (stored, next) = tokio::join!(stored, claims.more(ctx.config.claim_count));
+        batch = next?;
+        if let Err(error) = stored {
+            give_back(ctx, &batch).await?;
+            return Err(error);
         }
     }
-    Ok(())
+    give_back(ctx, &batch).await
 }
 
 /// Waits for one batch and does with it what is to be done. Never drop this future half-way.
 pub async fn claim_once(ctx: &Context, claims: &mut Claims) -> Result<Checked, StoreError> {
-    // Awaited to its end even when shutdown comes: its entries would be ours without our knowing.
     let batch = claims.next(ctx.config.claim_count, PATIENCE).await?;
     if batch.is_empty() {
-        return Ok(Checked::Yes);
-    }
-    if ctx.shutdown.is_cancelled() {
-        give_back(ctx, &batch).await?;
         return Ok(Checked::Yes);
     }
     handle(ctx, batch).await
@@ -73,6 +87,9 @@ async fn until_the_chain_answers(ctx: &Context) {
 }
 
 async fn give_back(ctx: &Context, batch: &[Brief]) -> Result<(), StoreError> {
+    if batch.is_empty() {
+        return Ok(());
+    }
     let jobs: Vec<(JobId, Epoch)> = batch.iter().map(|job| (job.id, job.epoch)).collect();
     ctx.store.hand_back(&ctx.worker, &jobs).await?;
     crash_point!("after_hand_back");
@@ -80,21 +97,27 @@ async fn give_back(ctx: &Context, batch: &[Brief]) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Checks a claimed batch, within the time after which others would take it over.
+/// Checks a claimed batch and stores what was found.
 pub(super) async fn handle(ctx: &Context, batch: Vec<Brief>) -> Result<Checked, StoreError> {
-    ctx.metrics.jobs_claimed.inc_by(batch.len() as u64);
     let _held = ctx.metrics.hold(batch.len());
-    crash_point!("after_claim");
-    die_of_poison(&batch);
-    let checked = tokio::time::timeout(ctx.config.handler_deadline(), check(ctx, &batch)).await;
-    let (head, verdicts) = match checked {
-        Ok(Ok(found)) => found,
-        Ok(Err(error)) => return park_all(ctx, &batch, &error.to_string()).await,
-        Err(_) => return park_all(ctx, &batch, "the check took longer than a claim may rest").await,
-    };
-    store_verdicts(ctx, &batch, head, verdicts).await?;
-    crash_point!("after_check");
+    let Some(found) = look_at(ctx, &batch).await? else { return Ok(Checked::ChainAway) };
+    store_verdicts(ctx, &batch, found).await?;
     Ok(Checked::Yes)
+}
+
+/// Checks a claimed batch, within the time after which others would take it over. Where no node answers it is parked, and
+/// nothing was found.
+async fn look_at(ctx: &Context, batch: &[Brief]) -> Result<Option<(Head, Vec<Verdict>)>, StoreError> {
+    ctx.metrics.jobs_claimed.inc_by(batch.len() as u64);
+    crash_point!("after_claim");
+    die_of_poison(batch);
+    let away = match tokio::time::timeout(ctx.config.handler_deadline(), check(ctx, batch)).await {
+        Ok(Ok(found)) => return Ok(Some(found)),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "the check took longer than a claim may rest".to_owned(),
+    };
+    park_all(ctx, batch, &away).await?;
+    Ok(None)
 }
 
 /// In builds with `failpoints`: `FAILPOINTS=poison=return(<payment>)` makes the payouts of all payments whose ids begin
@@ -160,7 +183,7 @@ async fn simulate(ctx: &Context, batch: &[Brief], head: Head) -> Result<(Head, V
 }
 
 /// Nodes that do not answer are nobody's fault: close the gate and park, without charge.
-async fn park_all(ctx: &Context, batch: &[Brief], reason: &str) -> Result<Checked, StoreError> {
+async fn park_all(ctx: &Context, batch: &[Brief], reason: &str) -> Result<(), StoreError> {
     ctx.metrics.rpc_errors.inc();
     tracing::warn!(gate = gates::CHAIN, jobs = batch.len(), reason, "cannot check; parking");
     ctx.store.close_gate(gates::CHAIN, reason, &ctx.worker).await?;
@@ -175,14 +198,13 @@ async fn park_all(ctx: &Context, batch: &[Brief], reason: &str) -> Result<Checke
     let applied = ctx.store.leave(&ctx.worker, None, &departures).await?;
     crash_point!("after_park");
     report(&departures.iter().map(|departure| departure.job).collect::<Vec<_>>(), &applied);
-    Ok(Checked::ChainAway)
+    Ok(())
 }
 
 async fn store_verdicts(
     ctx: &Context,
     batch: &[Brief],
-    head: Head,
-    verdicts: Vec<Verdict>,
+    (head, verdicts): (Head, Vec<Verdict>),
 ) -> Result<(), StoreError> {
     let mut ready: Vec<(JobId, Epoch)> = Vec::new();
     let mut settled = Vec::new();
@@ -223,6 +245,7 @@ async fn store_verdicts(
         crash_point!("after_leave");
         report(&departures.iter().map(|departure| departure.job).collect::<Vec<_>>(), &applied);
     }
+    crash_point!("after_check");
     Ok(())
 }
 

@@ -53,6 +53,21 @@ impl BareLane {
     pub(super) async fn accept(&self, prefix: &str, count: usize, callers: usize) -> Result<()> {
         accept_of(self.children, &self.store, self.rules, prefix, count, callers).await
     }
+
+    /// Adds `count` jobs that belong to no payment, `callers` of them at once.
+    pub(super) async fn add_noops(&self, count: usize, callers: usize) -> Result<()> {
+        let store = self.store.clone();
+        by_callers(callers, count, move |n| {
+            let (store, child, referrer) = (store.clone(), load::child(n), load::referrer(n));
+            async move {
+                let payload = format!(
+                    r#"{{"child":"{child}","external_id":"{n}","source":"payments","referrer":"{referrer}","usdc":"1000000","sge":"0"}}"#
+                );
+                store.add_noop(&payload).await.context("add")
+            }
+        })
+        .await
+    }
 }
 
 /// The store of a world's lane, over one connection.
@@ -87,17 +102,31 @@ async fn accept_of(
     count: usize,
     callers: usize,
 ) -> Result<()> {
+    let (store, prefix) = (store.clone(), prefix.to_owned());
+    by_callers(callers, count, move |n| {
+        let (store, payment) = (store.clone(), payment(&prefix, n, children));
+        async move { store.accept_payment(&payment?, &rules, 0).await.context("accept").map(drop) }
+    })
+    .await
+}
+
+/// Has `callers` make the calls 0 to `count`, each one after the other.
+async fn by_callers<C, F>(callers: usize, count: usize, call: C) -> Result<()>
+where
+    C: Fn(usize) -> F + Clone + Send + 'static,
+    F: Future<Output = Result<()>> + Send,
+{
     let next = Arc::new(AtomicUsize::new(0));
     let mut calls = JoinSet::new();
     for _ in 0..callers {
-        let (store, next, prefix) = (store.clone(), next.clone(), prefix.to_owned());
+        let (call, next) = (call.clone(), next.clone());
         calls.spawn(async move {
             loop {
                 let n = next.fetch_add(1, Ordering::Relaxed);
                 if n >= count {
                     return anyhow::Ok(());
                 }
-                store.accept_payment(&payment(&prefix, n, children)?, &rules, 0).await.context("accept")?;
+                call(n).await?;
             }
         });
     }

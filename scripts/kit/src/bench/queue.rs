@@ -1,6 +1,6 @@
-//! Jobs through the whole job machine, added while they are worked on and kept afterwards, against BullMQ at the same.
+//! Jobs through the whole job machine, added while they are worked on and kept afterwards, against BullMQ at the same: jobs
+//! alone on both sides, and jobs that come with the records of a payment.
 
-use std::sync::OnceLock;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use futures::future::try_join_all;
 use shared::ids::BlockNumber;
 use shared::store::{FinishedJob, SettledJob};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use super::Size;
 use super::figures::{Figure, Report};
@@ -22,6 +23,7 @@ const ROUNDS: usize = 5;
 const PER_CHILD: usize = 4;
 const WORKERS: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(1);
+const BLOCK: BlockNumber = BlockNumber::new(1);
 
 pub(super) async fn measure(size: Size) -> Result<Report> {
     let jobs = size.of(JOBS);
@@ -31,28 +33,21 @@ pub(super) async fn measure(size: Size) -> Result<Report> {
         let world = World::builder().relayers(0).without_api().start().await?;
         world.redis.cli(&["CONFIG", "SET", "appendonly", appendonly]).await?;
         let lane = BareLane::set_up(&world, durability, jobs / PER_CHILD).await?;
-        let (mut ours, mut theirs, mut with_records) = (Vec::new(), Vec::new(), Vec::new());
+        let mut rates: [Vec<f64>; 4] = Default::default();
         for round in 0..=ROUNDS {
-            let rate = through(&lane, &format!("round_{round}"), jobs).await?;
-            let peer = bullmq(world.redis.port(), jobs, &[]).await?;
-            let peer_with_records = bullmq(world.redis.port(), jobs, &["records"]).await?;
+            let prefix = format!("round_{round}");
+            let these = [
+                through(&lane, &prefix, jobs, lane.add_noops(jobs, CONCURRENCY)).await?,
+                bullmq(world.redis.port(), jobs, &[]).await?,
+                through(&lane, &prefix, jobs, lane.accept(&prefix, jobs, CONCURRENCY)).await?,
+                bullmq(world.redis.port(), jobs, &["records"]).await?,
+            ];
             // The first is to warm up.
             if round > 0 {
-                ours.push(rate);
-                theirs.push(peer);
-                with_records.push(peer_with_records);
+                rates.iter_mut().zip(these).for_each(|(rates, rate)| rates.push(rate));
             }
         }
-        let against =
-            |peer: &[f64]| ours.iter().zip(peer).map(|(ours, peer)| ours / peer).collect::<Vec<_>>();
-        figures.push(Figure::of(&format!("{name}: jobs, ours"), "/s", &ours));
-        figures.push(Figure::of(&format!("{name}: jobs, BullMQ"), "/s", &theirs));
-        figures.push(
-            Figure::of(&format!("{name}: against BullMQ"), "", &against(&theirs)).at_least(1.25).ratio(),
-        );
-        let title = |what: &str| format!("{name}: {what}, and a payment's records");
-        figures.push(Figure::of(&title("jobs, BullMQ"), "/s", &with_records));
-        figures.push(Figure::of(&title("against BullMQ"), "", &against(&with_records)));
+        figures.extend(figures_of(name, &rates));
     }
     Ok(Report {
         subject: "queue".into(),
@@ -63,40 +58,88 @@ pub(super) async fn measure(size: Size) -> Result<Report> {
     })
 }
 
-/// Adds `jobs` while workers take them through every stage to `done`; gives how many a second.
-async fn through(lane: &BareLane, prefix: &str, jobs: usize) -> Result<f64> {
-    let began = Instant::now();
-    let add = lane.accept(prefix, jobs, CONCURRENCY);
-    let (done, all_done) = (AtomicUsize::new(0), OnceLock::new());
-    let workers = (0..WORKERS).map(|worker| {
-        let (name, done, all_done) = (format!("{prefix}-{worker}"), &done, &all_done);
-        async move {
-            work(lane, &name, done, jobs).await?;
-            // Who comes second has waited for jobs that never came.
-            all_done.get_or_init(|| began.elapsed());
-            anyhow::Ok(())
-        }
-    });
-    tokio::try_join!(add, try_join_all(workers))?;
-    Ok(jobs as f64 / all_done.get().context("nobody worked")?.as_secs_f64())
+/// Like against like, each as it is asked for; and a payment against what is less than one.
+fn figures_of(name: &str, [noops, their_noops, payments, their_payments]: &[Vec<f64>; 4]) -> [Figure; 7] {
+    let rate = |what: &str, rates: &[f64]| Figure::of(&format!("{name}: {what}"), "/s", rates);
+    let against = |what: &str, ours: &[f64], theirs: &[f64]| {
+        let ratios: Vec<_> = ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect();
+        Figure::of(&format!("{name}: {what}"), "", &ratios).ratio()
+    };
+    [
+        rate("jobs alone, ours", noops),
+        rate("jobs alone, BullMQ", their_noops),
+        against("jobs alone, against BullMQ", noops, their_noops).at_least(1.25),
+        rate("payments, ours", payments),
+        rate("payments, BullMQ and their records", their_payments),
+        against("payments, against BullMQ and their records", payments, their_payments).at_least(1.25),
+        against("payments, against BullMQ's jobs alone", payments, their_noops),
+    ]
 }
 
-async fn work(lane: &BareLane, worker: &str, done: &AtomicUsize, jobs: usize) -> Result<()> {
-    let (store, block) = (&lane.store, BlockNumber::new(1));
-    let mut claims = store.claims(worker).await?;
-    while done.load(Relaxed) < jobs {
-        let batch = claims.next(CONCURRENCY, PATIENCE).await?;
-        let settled: Vec<_> =
-            batch.iter().map(|job| SettledJob { job: job.id, epoch: job.epoch, block }).collect();
-        let applied = store.settle(worker, None, &settled).await?;
-        ensure!(applied.iter().all(Result::is_ok), "not settled: {applied:?}");
-        let finished: Vec<_> = batch
-            .iter()
-            .map(|job| FinishedJob { job: job.id, epoch: job.epoch, block, event: None })
+/// Adds `jobs` while workers take them through every stage to `done`; gives how many a second.
+async fn through(
+    lane: &BareLane,
+    prefix: &str,
+    jobs: usize,
+    add: impl Future<Output = Result<()>>,
+) -> Result<f64> {
+    let began = Instant::now();
+    let settled = AtomicUsize::new(0);
+    let (tell, told) = mpsc::unbounded_channel();
+    let workers = (0..WORKERS).map(|worker| {
+        let (name, settled, tell) = (format!("{prefix}-{worker}"), &settled, tell.clone());
+        async move { work(lane, &name, settled, jobs, tell).await }
+    });
+    let workers = try_join_all(workers);
+    let ((), _, took) = tokio::try_join!(add, workers, async {
+        finish(lane, told, jobs).await?;
+        Ok(began.elapsed())
+    })?;
+    Ok(jobs as f64 / took.as_secs_f64())
+}
+
+/// A worker, as a relayer has it: claims jobs and settles them.
+async fn work(
+    lane: &BareLane,
+    worker: &str,
+    settled: &AtomicUsize,
+    jobs: usize,
+    tell: UnboundedSender<SettledJob>,
+) -> Result<()> {
+    let mut claims = lane.store.claims(worker).await?;
+    let mut batch = Vec::new();
+    while settled.load(Relaxed) < jobs {
+        if batch.is_empty() {
+            batch = claims.next(CONCURRENCY / WORKERS, PATIENCE).await?;
+            continue;
+        }
+        let these: Vec<_> =
+            batch.iter().map(|job| SettledJob { job: job.id, epoch: job.epoch, block: BLOCK }).collect();
+        settled.fetch_add(these.len(), Relaxed);
+        // As a relayer does: both go to Redis together, in this order, so that what is claimed takes the place of what is settled.
+        let settle = async {
+            let applied = lane.store.settle(worker, None, &these).await?;
+            ensure!(applied.iter().all(Result::is_ok), "not settled: {applied:?}");
+            these.iter().try_for_each(|job| tell.send(*job)).context("nobody finishes")
+        };
+        let next = async { Ok(claims.more(CONCURRENCY / WORKERS).await?) };
+        ((), batch) = tokio::try_join!(settle, next)?;
+    }
+    Ok(())
+}
+
+/// The leader: takes what is settled to `done`, until `jobs` are.
+async fn finish(lane: &BareLane, mut settled: UnboundedReceiver<SettledJob>, jobs: usize) -> Result<()> {
+    let (mut done, mut some) = (0, Vec::new());
+    while done < jobs {
+        ensure!(settled.recv_many(&mut some, CONCURRENCY).await > 0, "no worker is left");
+        let these: Vec<_> = some
+            .drain(..)
+            .map(|SettledJob { job, epoch, block }| FinishedJob { job, epoch, block, event: None })
             .collect();
-        let applied = store.finish(&lane.fence, &finished).await?;
+        let applied = lane.store.finish(&lane.fence, &these).await?;
         ensure!(applied.iter().all(Result::is_ok), "not finished: {applied:?}");
-        done.fetch_add(batch.len(), Relaxed);
+        done += these.len();
     }
     Ok(())
 }

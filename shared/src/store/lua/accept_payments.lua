@@ -1,9 +1,10 @@
 -- Accepts successful payments, each once: dedupes delivery and payment, records the decision, and enqueues the payout.
 -- KEYS: 1 = lane prefix
--- ARGV: per payment 19: 1 = source, 2 = event id, 3 = payment id, 4 = external id, 5 = fingerprint, 6 = child, 7 = amount,
+-- ARGV: per payment 15: 1 = source, 2 = event id, 3 = payment id, 4 = external id, 5 = fingerprint, 6 = child, 7 = amount,
 --       8 = usdc, 9 = sge (mode usdc), 10 = usdc, 11 = sge (mode hybrid), 12 = new job id, 13 = payload without
---       referrer and amounts, 14 = hold in ms, 15 = refunded so far, as read before; what is owed of the commission
---       for that: 16 = usdc, 17 = sge (mode usdc), 18 = usdc, 19 = sge (mode hybrid)
+--       referrer and amounts, 14 = hold in ms, 15 = '' where nothing was refunded, as read before; otherwise
+--       five numbers with a space between: refunded so far, and what is owed of the commission for that: usdc, sge (mode usdc),
+--       usdc, sge (mode hybrid)
 -- Returns: per payment {code, decision, job id or ''}: 0 decided now, 1 same content as before, 2 other content than before,
 --          3 not synced, 4 intake is paused, 5 a refund came in between: {5, refunded so far, ''}, 6 what is known of it cannot
 --          be read: {6, why, ''}
@@ -29,7 +30,11 @@ local function again(code, event, event_id, payment)
 end
 
 local function accept(source, event_id, payment_id, external_id, fingerprint, child, amount, usdc, sge, hybrid_usdc,
-    hybrid_sge, id, payload, hold, refunded, owed_usdc, owed_sge, owed_hybrid_usdc, owed_hybrid_sge)
+    hybrid_sge, id, payload, hold, refund)
+  local refunded, owed_usdc, owed_sge, owed_hybrid_usdc, owed_hybrid_sge = '0', '0', '0', '0', '0'
+  if refund ~= '' then
+    refunded, owed_usdc, owed_sge, owed_hybrid_usdc, owed_hybrid_sge = string.match(refund, '^(%d+) (%d+) (%d+) (%d+) (%d+)$')
+  end
   local event_key = key('event:') .. source .. ':' .. event_id
   local payment_key = key('payment:') .. payment_id
   local payment, seen = {}, nil
@@ -100,11 +105,11 @@ elseif redis.call('HEXISTS', key('gate'), 'intake') == 1 then
   closed = { 4, '', '' }
 end
 local out = {}
-for i = 1, #ARGV, 19 do
+for i = 1, #ARGV, 15 do
   local answer = closed
   if not answer then
     -- One that cannot be read keeps no other out. What Redis refuses as a whole, it refuses to all.
-    local could, accepted = pcall(accept, unpack(ARGV, i, i + 18))
+    local could, accepted = pcall(accept, unpack(ARGV, i, i + 14))
     local why = not could and in_words(accepted)
     if why and string.match(why, '^%u+') and not string.match(why, '^WRONGTYPE') and not string.match(why, '^ERR') then
       error(accepted, 0)

@@ -18,8 +18,8 @@ end
 if #gone > 0 then redis.call('HDEL', k, unpack(gone)) end
 -- Where no field is new, the record is not.
 if #fields > 0 and redis.call('HSET', k, unpack(fields)) > 0 then
-  redis.call('HSETNX', k, 'started_at', string.format('%.0f', NOW - ARGV[3]))
+  redis.call('HSETNX', k, 'started_at', digits(NOW - ARGV[3]))
 end
 redis.call('PEXPIRE', k, ARGV[2])
 if redis.call('ZADD', fleet, NOW, worker) == 1 then feed('type', 'relayer', 'event', 'joined', 'worker', worker) end
-return redis.call('ZREMRANGEBYSCORE', fleet, '-inf', string.format('(%.0f', NOW - ARGV[2]))
+return redis.call('ZREMRANGEBYSCORE', fleet, '-inf', '(' .. digits(NOW - ARGV[2]))

@@ -14,7 +14,7 @@ if hash == '' then
 else
   redis.call('HSET', tx_key, 'included_hash', hash, 'included_block', block)
 end
-local fields = fields_of({ submitted = true, confirming = true })
+local fields = fields_of({ submitted = true, confirming = true }, 'signer')
 local seen = { nonce = nonce, hash = hash, block = block }
 for _, held in ipairs(cjson.decode(tx.intent).jobs) do
   local id = held.job
@@ -23,10 +23,10 @@ for _, held in ipairs(cjson.decode(tx.intent).jobs) do
     if hash == '' then
       if job.stage == 'confirming' then
         redis.call('HDEL', job_key(id), 'block')
-        move(id, job, 'submitted', 'exclude', { nonce = nonce }, 'nonce', nonce, 'signer', signer)
+        move(id, job, 'submitted', 'exclude', { nonce = nonce })
       end
     elseif job.stage == 'submitted' then
-      move(id, job, 'confirming', 'include', seen, 'nonce', nonce, 'signer', signer, 'block', block)
+      move(id, job, 'confirming', 'include', seen, 'block', block)
     elseif job.stage == 'confirming' then
       redis.call('HSET', job_key(id), 'block', block)
     end

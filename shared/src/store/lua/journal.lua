@@ -41,7 +41,7 @@ if #offenders > 0 then return { 7, offenders } end
 redis.call('HSET', tx_key, 'state', 'open', 'kind', kind, 'intent', ARGV[5], 'attempts', '1', 'attempt:0', ARGV[6],
   'hash:0', hash, 'at:0', NOW, 'created_at', NOW, 'fence', fence)
 redis.call('ZADD', key('open:') .. signer, nonce, nonce)
-if not fills_a_hole then redis.call('HSET', signer_key, 'next', string.format('%.0f', nonce + 1)) end
+if not fills_a_hole then redis.call('HSET', signer_key, 'next', digits(nonce + 1)) end
 if not first or tonumber(nonce) < tonumber(first) then redis.call('HSET', signer_key, 'first', nonce) end
 redis.call('HINCRBY', signer_key, 'journaled', 1)
 redis.call('SADD', key('signers'), signer)

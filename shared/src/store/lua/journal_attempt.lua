@@ -14,7 +14,7 @@ if so_far ~= n then
   return { 4, so_far }
 end
 if state == 'cancelling' and not cancels then return { 5 } end
-redis.call('HSET', tx_key, 'state', cancels and 'cancelling' or 'open', 'attempts', string.format('%.0f', n + 1),
+redis.call('HSET', tx_key, 'state', cancels and 'cancelling' or 'open', 'attempts', digits(n + 1),
   'attempt:' .. n, ARGV[5], 'hash:' .. n, hash, 'at:' .. n, NOW)
 redis.call('SET', key('hash:') .. hash, signer .. ':' .. nonce)
 redis.call('HINCRBY', key('signer:') .. signer, cancels and 'cancels' or 'bumps', 1)

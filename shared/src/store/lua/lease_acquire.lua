@@ -6,7 +6,7 @@ local k = key('lease')
 local holder = redis.call('GET', k)
 if holder then return { 0, holder, redis.call('PTTL', k) } end
 local term = redis.call('INCR', key('term'))
-local value = ARGV[1] .. ':' .. string.format('%.0f', term)
+local value = ARGV[1] .. ':' .. digits(term)
 redis.call('SET', k, value, 'PX', ARGV[2])
 redis.call('XADD', key('lease:changes'), 'MAXLEN', '~', 100, '*', 'at', NOW, 'event', 'acquired', 'value', value)
 feed('type', 'lease', 'event', 'acquired', 'value', value)

@@ -49,7 +49,7 @@ for i = 3, #ARGV do
       redis.call('SADD', key('waiting:') .. child, id)
       move(id, job, 'waiting', 'await', line)
     elseif item.event == 'back_off' then
-      local due = string.format('%.0f', NOW + item.delay_ms)
+      local due = digits(NOW + item.delay_ms)
       line.due = due
       move(id, job, 'delayed', 'back_off', line, 'due', due, unpack(fields))
       redis.call('ZADD', key('delayed'), due, id)

@@ -6,7 +6,7 @@
 if not is_fenced_in(ARGV[1]) then return -1 end
 local signer, opened = ARGV[2], 0
 for n = ARGV[3], ARGV[3] + ARGV[4] - 1 do
-  local nonce = string.format('%.0f', n)
+  local nonce = digits(n)
   if reopen_nonce(signer, nonce) then opened = opened + 1 end
 end
 return opened

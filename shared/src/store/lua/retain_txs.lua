@@ -19,7 +19,7 @@ end
 
 local passed = 0
 while passed < tonumber(ARGV[3]) and first + passed <= last do
-  local tx_key = key('tx:') .. signer .. ':' .. string.format('%.0f', first + passed)
+  local tx_key = key('tx:') .. signer .. ':' .. digits(first + passed)
   local tx = record(tx_key)
   if tx.state then
     if tx.state ~= 'closed' or is_shown(tx) then break end
@@ -28,5 +28,5 @@ while passed < tonumber(ARGV[3]) and first + passed <= last do
   end
   passed = passed + 1
 end
-if passed > 0 then redis.call('HSET', k, 'first', string.format('%.0f', first + passed)) end
+if passed > 0 then redis.call('HSET', k, 'first', digits(first + passed)) end
 return passed

@@ -29,6 +29,14 @@ end
 
 local NOW = now()
 
+-- A whole number in digits. The same few are asked for again and again.
+local written = {}
+local function digits(n)
+  local text = written[n] or string.format('%.0f', n)
+  written[n] = text
+  return text
+end
+
 -- HGETALL as a table.
 local function record(k)
   local flat = redis.call('HGETALL', k)

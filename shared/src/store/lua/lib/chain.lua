@@ -11,7 +11,7 @@ local function reopen_nonce(signer, nonce)
   local tx_key = key('tx:') .. signer .. ':' .. nonce
   local tx = record(tx_key)
   if tx.state == 'closed' then
-    local last = cjson.decode(tx['attempt:' .. string.format('%.0f', tx.attempts - 1)])
+    local last = cjson.decode(tx['attempt:' .. digits(tx.attempts - 1)])
     redis.call('HSET', tx_key, 'state', last.cancel and 'cancelling' or 'open')
     redis.call('HDEL', tx_key, 'consumed_by', 'final_hash', 'closed_at', 'included_hash', 'included_block')
     redis.call('ZADD', key('open:') .. signer, nonce, nonce)

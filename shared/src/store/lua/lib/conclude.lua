@@ -7,6 +7,8 @@ local stood_in = {}
 local stands_in = {}
 local displaced = {}
 local told = {}
+local told_last = {}
+local happened = {}
 local function count(name, by) counted[name] = (counted[name] or 0) + (by or 1) end
 -- Puts `member` into the sorted set `k`, by the time of now where there is no `score`.
 local function place(k, member, score)
@@ -21,20 +23,31 @@ local function displace(k, member)
   displaced[k] = all
   all[#all + 1] = member
 end
+-- The index of the jobs of a state.
+local by_state_keys = {}
+local function by_state(state)
+  by_state_keys[state] = by_state_keys[state] or key('by:') .. state
+  return by_state_keys[state]
+end
 -- Puts a job into the index of its state, and out of that of the state before.
 local function stands(id, was, state)
   if not stands_in[id] then stood_in[id] = was end
   stands_in[id] = state
 end
--- Lets those who watch know that a job moved. Jobs that moved alike share an entry of the feed.
+-- Lets those who watch know that a job moved, and counts it. Jobs that moved alike share an entry of the feed.
 local function tell(id, kind, event, stage)
-  local like = event .. ' ' .. stage .. ' ' .. kind
-  local moved = told[like]
+  happened[event] = (happened[event] or 0) + 1
+  local moved = told_last
+  -- Most move like the one before.
+  if moved.event ~= event or moved.stage ~= stage or moved.kind ~= kind then
+    moved = told[event .. ' ' .. stage .. ' ' .. kind]
+  end
   if not moved or #moved.jobs == TOLD_MAX then
-    moved = { jobs = {}, 'type', 'job', 'kind', kind, 'event', event, 'stage', stage, 'job' }
-    told[like] = moved
+    moved = { event = event, stage = stage, kind = kind, jobs = {} }
+    told[event .. ' ' .. stage .. ' ' .. kind] = moved
     told[#told + 1] = moved
   end
+  told_last = moved
   moved.jobs[#moved.jobs + 1] = id
 end
 -- An entry of `jobs` that is done with.
@@ -47,15 +60,16 @@ local function conclude()
   end
   for id, state in pairs(stands_in) do
     local was = stood_in[id]
-    if was and was ~= state then displace(key('by:') .. was, id) end
-    place(key('by:') .. state, id)
+    if was and was ~= state then displace(by_state(was), id) end
+    place(by_state(state), id)
   end
   for k, all in pairs(displaced) do write('ZREM', k, unpack(all)) end
   for k, all in pairs(places) do write('ZADD', k, unpack(all)) end
   for name, by in pairs(counted) do write('HINCRBY', key('stats'), name, by) end
+  for event, by in pairs(happened) do write('HINCRBY', key('stats'), 'event:' .. event, by) end
   for _, moved in ipairs(told) do
-    moved[#moved + 1] = table.concat(moved.jobs, ' ')
-    write('XADD', key('events'), 'MAXLEN', '~', FEED_MAX, '*', 'at', now(), unpack(moved))
+    write('XADD', key('events'), 'MAXLEN', '~', FEED_MAX, '*', 'at', now(), 'type', 'job', 'kind', moved.kind, 'event',
+      moved.event, 'stage', moved.stage, 'job', table.concat(moved.jobs, ' '))
   end
   if spent[1] then
     write('XACK', key('jobs'), 'relayers', unpack(spent))

@@ -48,7 +48,7 @@ local function start_payout(id, payment_id, payload, child, referral, hold, line
       'payment', payment_id, ...)
   end
   if hold > 0 then
-    local due = string.format('%.0f', NOW + hold)
+    local due = digits(NOW + hold)
     redis.call('ZADD', key('delayed'), due, id)
     begin(move, 'held', 'due', due)
   elseif referral.status == 'registered' then

@@ -20,21 +20,27 @@ local OF_STAGE = {
   gated = { 'gate' },
 }
 
+-- What must be known of it to leave a stage.
+local LEFT_BY = {
+  queued = 'entry', retrying = 'entry', checking = 'entry', ready = 'entry', confirming = 'nonce', gated = 'gate',
+}
+
 -- What is asked of a job where so many move that reading all of it costs, by `job_of` instead of `record`: what any move needs,
--- what the job has in the stages that it is taken `from`, and what else the script names.
+-- what it takes to leave the stages that it is taken `from`, and what else the script names.
 local function fields_of(from, ...)
-  local fields, has = { 'kind', 'state', 'stage', 'epoch', 'lines', ... }, {}
+  local fields, has = { 'kind', 'stage', 'epoch', 'lines', ... }, {}
   for stage in pairs(from) do
-    for _, field in ipairs(OF_STAGE[stage] or {}) do
-      if not has[field] then fields[#fields + 1] = field end
-      has[field] = true
-    end
+    local field = LEFT_BY[stage]
+    if field and not has[field] then fields[#fields + 1] = field; has[field] = true end
   end
   return fields
 end
 local function job_of(id, fields)
-  local values, job = redis.call('HMGET', job_key(id), unpack(fields)), {}
-  for i, field in ipairs(fields) do job[field] = values[i] or nil end
+  local values = redis.call('HMGET', job_key(id), unpack(fields))
+  -- A table that is made with room for its fields need not grow with each of them.
+  local job = { kind = nil, stage = nil, epoch = nil, lines = nil, entry = nil, payload = nil, attempts = nil, pack_max = nil,
+    refund_requested = nil, created_at = nil }
+  for i = 1, #fields do job[fields[i]] = values[i] or nil end
   return job
 end
 
@@ -51,9 +57,9 @@ local function put(id, job, line, ...)
     return
   end
   local n = (tonumber(job.lines) or 1) + 1
-  job.lines = string.format('%.0f', n)
+  job.lines = digits(n)
   redis.call('HSET', job_key(id), 'lines', job.lines, 'log:' .. job.lines, line, ...)
-  if n > LINES_MAX then redis.call('HDEL', job_key(id), string.format('log:%.0f', n - LINES_MAX + LINES_FIRST)) end
+  if n > LINES_MAX then redis.call('HDEL', job_key(id), 'log:' .. digits(n - LINES_MAX + LINES_FIRST)) end
 end
 
 -- Adds a line to the job's timeline.
@@ -75,54 +81,74 @@ local function is_fenced_in(fence)
   return false
 end
 
--- Removes whatever the job's present stage keeps outside its hash, and what it keeps in it.
-local function detach(id, job)
+-- What of the hash is to go between two stages.
+local left_behind = {}
+local function gone_between(stage, next)
+  local by_next = left_behind[stage] or {}
+  left_behind[stage] = by_next
+  if not by_next[next] then
+    local stays, gone = {}, {}
+    for _, field in ipairs(OF_STAGE[next] or {}) do stays[field] = true end
+    for _, field in ipairs(OF_STAGE[stage] or {}) do
+      if not stays[field] then gone[#gone + 1] = field end
+    end
+    by_next[next] = gone
+  end
+  return by_next[next]
+end
+
+-- Removes whatever the job's present stage keeps outside its hash, and what it keeps in it and the `next` stage does not.
+local function detach(id, job, next)
   local stage = job.stage
   if stage == 'queued' or stage == 'retrying' or stage == 'checking' then
-    if job.entry then spend(job.entry) end
+    -- A claimed entry is done with when the claim is.
+    if job.entry and next ~= 'checking' then spend(job.entry) end
   elseif stage == 'ready' then
     if job.entry then redis.call('XDEL', key('ready'), job.entry) end
   elseif stage == 'delayed' or stage == 'held' then
     redis.call('ZREM', key('delayed'), id)
   elseif stage == 'gated' then
-    redis.call('ZREM', key('parked:') .. job.gate, id)
+    if job.gate then redis.call('ZREM', key('parked:') .. job.gate, id) end
   elseif stage == 'confirming' then
     displace(key('settling'), id)
   end
-  local gone = {}
-  for _, field in ipairs(OF_STAGE[stage] or {}) do
-    if job[field] then gone[#gone + 1] = field; job[field] = nil end
-  end
-  if gone[1] then redis.call('HDEL', job_key(id), unpack(gone)) end
+  local gone = gone_between(stage, next)
+  -- One that was settled never had a nonce.
+  if gone[1] and (stage ~= 'confirming' or job.nonce) then redis.call('HDEL', job_key(id), unpack(gone)) end
+  for i = 1, #gone do job[gone[i]] = nil end
 end
 
 -- Takes the job to `stage` by `event`: indexes, timeline, feed and counters together. `line` may carry more of the
 -- timeline's fields; `...` are further fields of the hash.
 local function move(id, job, stage, event, line, ...)
-  if job.stage and stage ~= job.stage then detach(id, job) end
-  local state, was = STATE_OF[stage], job.state
+  local before = job.stage
+  if before and stage ~= before then detach(id, job, stage) end
+  local state, was = STATE_OF[stage], before and STATE_OF[before]
   line = line or {}
   local changed = line.event ~= event or line.stage ~= stage
   line.event, line.stage = event, stage
-  put(id, job, text_of(line, changed), 'state', state, 'stage', stage, 'updated_at', NOW, ...)
-  job.state, job.stage = state, stage
-  local more = { ... }
-  for i = 1, #more, 2 do job[more[i]] = more[i + 1] end
+  if state == was then
+    put(id, job, text_of(line, changed), 'stage', stage, 'updated_at', NOW, ...)
+  else
+    put(id, job, text_of(line, changed), 'state', state, 'stage', stage, 'updated_at', NOW, ...)
+  end
+  job.stage = stage
   stands(id, was, state)
   tell(id, job.kind, event, stage)
-  count('event:' .. event)
 end
 
 -- Puts the job into the `jobs` stream and takes it to `stage` (queued or retrying).
 local function enqueue(id, job, stage, event, line, ...)
   local entry = redis.call('XADD', key('jobs'), '*', 'job', id, 'epoch', job.epoch or '0')
   move(id, job, stage, event, line, 'entry', entry, ...)
+  job.entry = entry
 end
 
 -- Puts a checked job where the leader finds it.
 local function hand_over(id, job, event, line)
   local entry = redis.call('XADD', key('ready'), '*', 'job', id, 'epoch', job.epoch)
   move(id, job, 'ready', event, line, 'entry', entry)
+  job.entry = entry
 end
 
 -- The stages in which an entry of `jobs` may bring a job to a worker.
@@ -133,9 +159,7 @@ local CLAIMABLE = { queued = true, retrying = true, checking = true }
 local claim_lines = {}
 local function claim(id, job, worker, redelivered)
   local before = job.stage
-  job.epoch = string.format('%.0f', (job.epoch or 0) + 1)
-  -- Not a departure from one stage to the other: nothing outside the hash changes.
-  job.stage = 'checking'
+  job.epoch = digits((job.epoch or 0) + 1)
   -- A run claims for one worker, and only one job that comes back.
   local line = claim_lines[before] or { by = worker, from = before, redelivered = redelivered }
   claim_lines[before] = line
