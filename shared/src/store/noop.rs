@@ -7,24 +7,14 @@ use super::Store;
 use super::error::StoreError;
 use super::script::{Args, Script};
 
-/// Per job its id and its payload; gives a row for each, as [`super::gather`] wants it.
-static ADD: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        "add_noop",
-        "local out, line = {}, { by = 'bench' }
-for i = 1, #ARGV, 2 do
-  local id = ARGV[i]
-  enqueue(id, { kind = 'payout' }, 'queued', 'accept', line, 'kind', 'payout', 'payload', ARGV[i + 1], 'created_at', NOW)
-  out[#out + 1] = { 0, '', id }
-end
-return out",
-    )
-});
+static ADD_NOOP: LazyLock<Script> =
+    LazyLock::new(|| Script::new("add_noop", include_str!("lua/add_noop.lua")));
 
 impl Store {
-    /// Adds a job with this payload, a payout's, together with those that others add at the same time.
+    /// Adds a job with this payload, a payout's, together with those that others add at the same time. Not while payments are
+    /// accepted over the same store: both are gathered at one place, and a run is of one script.
     pub async fn add_noop(&self, payload: &str) -> Result<(), StoreError> {
         let args = Args::new().arg(self.new_id()).arg(payload);
-        self.gatherer.ask(args, |args| self.run_durably(&ADD, args)).await.map(drop)
+        self.gatherer.ask(args, |args| self.run_durably(&ADD_NOOP, args)).await.map(drop)
     }
 }

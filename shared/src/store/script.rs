@@ -332,7 +332,7 @@ mod tests {
             for stage in from {
                 asked.extend(between(left_by, &format!(" {stage} = '"), '\''));
             }
-            // The first fetches what it reads where it was not asked for, the second asks what it takes to leave each stage.
+            // The first fetches what it reads where it was not asked for, the second goes by LEFT_BY.
             let is_apart = |part: &&str| !defined(part).any(|name| ["asked_of", "detach"].contains(&name));
             let is_code = |line: &&str| !line.trim_start().starts_with("--");
             for line in code.split("\n\n").filter(is_apart).flat_map(str::lines).filter(is_code) {

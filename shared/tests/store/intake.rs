@@ -388,6 +388,23 @@ async fn a_refund_that_comes_first_is_applied_to_the_payment_that_follows() {
 }
 
 #[tokio::test]
+async fn what_is_owed_for_a_refund_that_came_first_is_of_the_mode_that_the_payment_is_paid_by() {
+    let (_redis, world) = support::start().await;
+    let (child, referrer) = (world.wallet(), world.wallet());
+    world.refer(child, referrer).await;
+    world.store.set_payout_mode(referrer, PayoutMode::Hybrid, "op").await.unwrap();
+    let paid = payment("pay_part", child, "100");
+    assert_eq!(outcome(&world, &paid, 1, "50").await, RefundOutcome::Tombstone);
+    due(&world.accept(&paid).await);
+    let hybrid = rules().hybrid(paid.amount).unwrap();
+    let half = Commission {
+        usdc: Usdc::from_base_units(hybrid.usdc.base_units() / 2),
+        sge: Sge::from_base_units(hybrid.sge.base_units() / 2),
+    };
+    assert_eq!(owed(&world, &paid).await, half);
+}
+
+#[tokio::test]
 async fn a_refund_is_applied_once_per_delivery_and_never_beyond_what_was_paid() {
     let (_redis, world) = support::start().await;
     let (paid, job) = world.payout().await;

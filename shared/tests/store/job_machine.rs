@@ -11,6 +11,7 @@ use shared::tx::{Held, Inclusion};
 use shared::tx_state::{self, TxEvent, TxState};
 
 use crate::support;
+use crate::support::inspect::assert_consistent;
 use crate::support::{SIGNER, World};
 
 const GATE: &str = "float";
@@ -220,6 +221,10 @@ async fn every_stage_and_event_comes_out_as_the_pure_machine_says() {
             let accepted = lines.iter().any(|line| line == event.name());
             assert_eq!(accepted, pure.is_ok(), "{what}: {lines:?}");
             assert_eq!(world.stage(subject.job).await, pure.unwrap_or(stage), "{what}: {lines:?}");
+            // There the journal itself is taken away.
+            if event != JobEvent::Requeue {
+                assert_consistent(&world).await;
+            }
             fired += 1;
         }
     }

@@ -128,6 +128,19 @@ async fn a_settled_job_that_lost_its_place_is_finished_all_the_same() {
 }
 
 #[tokio::test]
+async fn a_parked_job_that_lost_the_name_of_its_gate_is_queued_again() {
+    let (_redis, world) = support::start().await;
+    let (_, job, _) = world.checking().await;
+    world.leave(job, support::park("float")).await.unwrap();
+    let parked = world.key("parked:float");
+    let _: i64 = world.raw(redis::cmd("HDEL").arg(world.key(&format!("job:{job}"))).arg("gate")).await;
+    let _: i64 = world.raw(redis::cmd("ZREM").arg(parked).arg(job.to_string())).await;
+    assert_eq!(world.sweep().await, [(job, Stage::Gated)]);
+    assert_eq!(world.stage(job).await, Stage::Queued);
+    assert_consistent(&world).await;
+}
+
+#[tokio::test]
 async fn payouts_whose_call_was_lost_after_the_registration_are_called_again() {
     let (_redis, world) = support::start().await;
     let (child, _) = world.registering().await;

@@ -5,10 +5,12 @@ use std::time::Duration;
 use shared::ids::{Epoch, JobId};
 use shared::job::Payload;
 use shared::store::{Applied, Brief, Claims, Departure, Exit, SettledJob, StoreError};
+use tokio::time::Instant;
 
 use crate::chain::{ChainError, Head, Verdict};
 use crate::context::Context;
 use crate::gates;
+use crate::metrics::Held;
 use crate::verdict::{self, Next};
 
 /// How long one blocking read lasts, and so how long a shutdown may have to wait for it.
@@ -30,36 +32,68 @@ pub async fn run(ctx: Context) {
     }
 }
 
-async fn claim_until_shutdown(ctx: &Context) -> Result<(), StoreError> {
-    let mut claims = ctx.store.claims(&ctx.worker).await?;
-    let mut batch = Vec::new();
-    while !ctx.shutdown.is_cancelled() {
-        if batch.is_empty() {
-            // Awaited to its end even when shutdown comes: its entries would be ours without our knowing.
-            batch = claims.next(ctx.config.claim_count, PATIENCE).await?;
-            continue;
-        }
-        let held = ctx.metrics.hold(batch.len());
-        let Some(found) = look_at(ctx, &batch).await? else {
-            batch.clear();
-            drop(held);
-            until_the_chain_answers(ctx).await;
-            continue;
-        };
-        // The verdicts and the next claim go to Redis together; with `appendfsync always` they share an fsync. Both are awaited
-        // to their end, for the same reason as above.
-        let stored = store_verdicts(ctx, &batch, found);
-        let (stored, next) = tokio::join!(stored, claims.more(ctx.config.claim_count));
-        batch = next?;
-        if let Err(error) = stored {
-            give_back(ctx, &batch).await?;
-            return Err(error);
-        }
-    }
-    give_back(ctx, &batch).await
+/// Jobs in our hands, counted as such.
+struct Batch {
+    jobs: Vec<Brief>,
+    since: Instant,
+    _held: Held,
 }
 
-/// Waits for one batch and does with it what is to be done. Never drop this future half-way.
+impl Batch {
+    fn of(ctx: &Context, jobs: Vec<Brief>) -> Self {
+        Self { _held: ctx.metrics.hold(jobs.len()), jobs, since: Instant::now() }
+    }
+}
+
+async fn claim_until_shutdown(ctx: &Context) -> Result<(), StoreError> {
+    let mut claims = ctx.store.claims(&ctx.worker).await?;
+    let mut batch = Batch::of(ctx, Vec::new());
+    while !ctx.shutdown.is_cancelled() {
+        if batch.jobs.is_empty() {
+            // Awaited to its end even when shutdown comes: its entries would be ours without our knowing.
+            batch = Batch::of(ctx, claims.next(ctx.config.claim_count, PATIENCE).await?);
+        } else if batch.since.elapsed() > ctx.config.handler_deadline() / 2 {
+            give_back(ctx, &batch.jobs).await?;
+            batch = Batch::of(ctx, Vec::new());
+        } else if let Some(found) = look_at(ctx, &batch.jobs, batch.since).await? {
+            batch = store_and_claim(ctx, batch, found, &mut claims).await?;
+        } else {
+            batch = Batch::of(ctx, Vec::new());
+            until_the_chain_answers(ctx).await;
+        }
+    }
+    give_back(ctx, &batch.jobs).await
+}
+
+/// Stores what was found, and claims the next jobs where some wait: the claim goes to Redis behind the first of the verdicts, and
+/// with `appendfsync always` shares its fsync.
+async fn store_and_claim(
+    ctx: &Context,
+    batch: Batch,
+    found: Found,
+    claims: &mut Claims,
+) -> Result<Batch, StoreError> {
+    let next = async {
+        let is_over = ctx.shutdown.is_cancelled();
+        let jobs = if is_over { Vec::new() } else { claims.more(ctx.config.claim_count).await? };
+        Ok(Batch::of(ctx, jobs))
+    };
+    // Both to their end, as above.
+    let (stored, next) = tokio::join!(store_verdicts(ctx, &batch.jobs, found), next);
+    let Err(error) = stored else { return next };
+    // Others could take them over only when they have rested with us.
+    let given_back = match next {
+        Ok(next) => give_back(ctx, &next.jobs).await,
+        Err(other) => Err(other),
+    };
+    if let Err(other) = given_back {
+        tracing::warn!(error = %other, "what was claimed meanwhile is lost to others until it has rested");
+    }
+    Err(error)
+}
+
+/// Waits for one batch and does with it what is to be done, for a checker that goes step by step. Never drop this future
+/// half-way.
 pub async fn claim_once(ctx: &Context, claims: &mut Claims) -> Result<Checked, StoreError> {
     let batch = claims.next(ctx.config.claim_count, PATIENCE).await?;
     if batch.is_empty() {
@@ -97,21 +131,25 @@ async fn give_back(ctx: &Context, batch: &[Brief]) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Checks a claimed batch and stores what was found.
-pub(super) async fn handle(ctx: &Context, batch: Vec<Brief>) -> Result<Checked, StoreError> {
-    let _held = ctx.metrics.hold(batch.len());
-    let Some(found) = look_at(ctx, &batch).await? else { return Ok(Checked::ChainAway) };
-    store_verdicts(ctx, &batch, found).await?;
+/// Checks claimed jobs and stores what was found.
+pub(super) async fn handle(ctx: &Context, jobs: Vec<Brief>) -> Result<Checked, StoreError> {
+    let batch = Batch::of(ctx, jobs);
+    let Some(found) = look_at(ctx, &batch.jobs, batch.since).await? else { return Ok(Checked::ChainAway) };
+    store_verdicts(ctx, &batch.jobs, found).await?;
     Ok(Checked::Yes)
 }
 
-/// Checks a claimed batch, within the time after which others would take it over. Where no node answers it is parked, and
-/// nothing was found.
-async fn look_at(ctx: &Context, batch: &[Brief]) -> Result<Option<(Head, Vec<Verdict>)>, StoreError> {
+/// What became of each job of a batch, and at which block.
+type Found = (Head, Vec<Verdict>);
+
+/// Checks jobs that were claimed at `since`, within the time after which others would take them over. Where no node answers
+/// they are parked, and nothing was found.
+async fn look_at(ctx: &Context, batch: &[Brief], since: Instant) -> Result<Option<Found>, StoreError> {
     ctx.metrics.jobs_claimed.inc_by(batch.len() as u64);
     crash_point!("after_claim");
     die_of_poison(batch);
-    let away = match tokio::time::timeout(ctx.config.handler_deadline(), check(ctx, batch)).await {
+    let deadline = since + ctx.config.handler_deadline();
+    let away = match tokio::time::timeout_at(deadline, check(ctx, batch)).await {
         Ok(Ok(found)) => return Ok(Some(found)),
         Ok(Err(error)) => error.to_string(),
         Err(_) => "the check took longer than a claim may rest".to_owned(),
@@ -134,7 +172,7 @@ fn die_of_poison(batch: &[Brief]) {
 
 /// Simulates on top of the newest block seen, or, where the node that answers is behind it or between two blocks, of that
 /// node's own.
-async fn check(ctx: &Context, batch: &[Brief]) -> Result<(Head, Vec<Verdict>), ChainError> {
+async fn check(ctx: &Context, batch: &[Brief]) -> Result<Found, ChainError> {
     let again = async || simulate(ctx, batch, ctx.chain.head().await?).await;
     match simulate(ctx, batch, ctx.head().await?).await {
         Err(ChainError::UnknownBlock { .. }) => again().await,
@@ -143,7 +181,7 @@ async fn check(ctx: &Context, batch: &[Brief]) -> Result<(Head, Vec<Verdict>), C
     }
 }
 
-async fn simulate(ctx: &Context, batch: &[Brief], head: Head) -> Result<(Head, Vec<Verdict>), ChainError> {
+async fn simulate(ctx: &Context, batch: &[Brief], head: Head) -> Result<Found, ChainError> {
     let mut payouts = Vec::new();
     let mut registers = Vec::new();
     for job in batch {
@@ -201,11 +239,7 @@ async fn park_all(ctx: &Context, batch: &[Brief], reason: &str) -> Result<(), St
     Ok(())
 }
 
-async fn store_verdicts(
-    ctx: &Context,
-    batch: &[Brief],
-    (head, verdicts): (Head, Vec<Verdict>),
-) -> Result<(), StoreError> {
+async fn store_verdicts(ctx: &Context, batch: &[Brief], (head, verdicts): Found) -> Result<(), StoreError> {
     let mut ready: Vec<(JobId, Epoch)> = Vec::new();
     let mut settled = Vec::new();
     let mut departures = Vec::new();

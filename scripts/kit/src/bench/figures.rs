@@ -152,9 +152,12 @@ impl Kept {
         self.0.insert(report.subject.clone(), report);
     }
 
-    /// The ratios that were better, by more than is tolerated.
+    /// The ratios that were better, by more than is tolerated, and those that are measured no more.
     pub(crate) fn losses(&self, report: &Report) -> Vec<String> {
         let before = self.0.get(&report.subject).map_or(&[][..], |kept| &kept.figures);
+        let is_measured = |kept: &&Figure| report.figures.iter().any(|figure| figure.name == kept.name);
+        let gone = before.iter().filter(|kept| kept.is_ratio && !is_measured(kept));
+        let gone = gone.map(|kept| format!("{}: {}: not measured any more", report.subject, kept.name));
         let of = |figure: &Figure| {
             let kept = before.iter().find(|kept| kept.is_ratio && kept.name == figure.name)?;
             let loss = figure.loss(kept).filter(|loss| *loss > TOLERATED)?;
@@ -166,7 +169,7 @@ impl Kept {
                 short(kept.median)
             ))
         };
-        report.figures.iter().filter_map(of).collect()
+        report.figures.iter().filter_map(of).chain(gone).collect()
     }
 }
 
@@ -188,12 +191,14 @@ mod tests {
     }
 
     #[test]
-    fn only_ratios_that_became_worse_by_more_than_a_fifth_are_losses() {
+    fn only_ratios_that_became_worse_by_more_than_a_fifth_or_are_gone_are_losses() {
         let mut kept = Kept::default();
         kept.replace(report(Figure::of("against a peer", "", &[2.0]).at_least(1.0).ratio()));
         let now = |value: f64| report(Figure::of("against a peer", "", &[value]).at_least(1.0).ratio());
         assert!(kept.losses(&now(1.61)).is_empty() && kept.losses(&now(3.0)).is_empty());
         assert_eq!(kept.losses(&now(1.5)), ["queue: against a peer: 1.500 instead of 2.000, 25% worse"]);
+        let other = report(Figure::of("against another", "", &[9.0]).ratio());
+        assert_eq!(kept.losses(&other), ["queue: against a peer: not measured any more"]);
         kept.replace(report(Figure::of("p99", "ms", &[2.0]).at_most(9.0).ratio()));
         let slower = report(Figure::of("p99", "ms", &[2.5]).at_most(9.0).ratio());
         assert_eq!(kept.losses(&slower).len(), 1);

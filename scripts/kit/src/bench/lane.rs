@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use shared::ids::{BlockNumber, ExternalId, Wallet};
 use shared::money::{CommissionRules, Usdc};
-use shared::store::{Acquisition, Durability, Fence, Lane, Payment, Store};
+use shared::store::{Accepted, Acquisition, Durability, Fence, Intake, Lane, Payment, Store};
 use tokio::task::JoinSet;
 
 use super::load;
@@ -105,7 +105,12 @@ async fn accept_of(
     let (store, prefix) = (store.clone(), prefix.to_owned());
     by_callers(callers, count, move |n| {
         let (store, payment) = (store.clone(), payment(&prefix, n, children));
-        async move { store.accept_payment(&payment?, &rules, 0).await.context("accept").map(drop) }
+        async move {
+            let accepted = store.accept_payment(&payment?, &rules, 0).await.context("accept")?;
+            let is_new = matches!(accepted, Intake::Open(Accepted::Decided { job: Some(_), .. }));
+            ensure!(is_new, "not accepted: {accepted:?}");
+            Ok(())
+        }
     })
     .await
 }

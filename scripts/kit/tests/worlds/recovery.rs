@@ -119,6 +119,48 @@ async fn a_stopped_worker_hands_back_what_it_holds_and_charges_nobody() -> Resul
     settled_once(&world, &client, &jobs, 20).await
 }
 
+/// How often jobs moved by this event.
+async fn moved_by(world: &World, event: &str) -> Result<u64> {
+    let count = world.redis.cli(&["HGET", &world.key("stats"), &format!("event:{event}")]).await?;
+    Ok(count.trim().parse().unwrap_or(0))
+}
+
+#[tokio::test]
+async fn a_worker_that_is_stopped_while_it_checks_claims_no_more() -> Result<()> {
+    let mut world = quick().start().await?;
+    let client = world.client()?;
+    let children = children(&client, 1).await?;
+    world.kill_relayer(0, Signal::SIGKILL).await?;
+    let before = moved_by(&world, "claim").await?;
+    let jobs = flood(&client, &children, 20, "stop").await?;
+    let mut env = failpoints("at_after_claim=print(holding them);after_claim=1*sleep(1500)");
+    env.insert("CLAIM_COUNT".into(), "5".into());
+    world.restart_relayer(0, &env)?;
+    world.until_logged(0, "holding them", LIMIT).await?;
+    world.kill_relayer(0, Signal::SIGTERM).await?;
+    let claims = moved_by(&world, "claim").await? - before;
+    ensure!(claims == 5, "{claims} claims");
+    world.restart_relayer(0, &failpoints(""))?;
+    until_idle(&client, LIMIT).await?;
+    settled_once(&world, &client, &jobs, 20).await
+}
+
+#[tokio::test]
+async fn what_was_claimed_while_verdicts_failed_to_be_stored_is_handed_back() -> Result<()> {
+    let mut world = quick().start().await?;
+    let client = world.client()?;
+    let children = children(&client, 1).await?;
+    world.kill_relayer(0, Signal::SIGKILL).await?;
+    let jobs = flood(&client, &children, 10, "lost").await?;
+    let mut env = failpoints("after_ready=1*return");
+    env.insert("CLAIM_COUNT".into(), "5".into());
+    world.restart_relayer(0, &env)?;
+    until_idle(&client, LIMIT).await?;
+    let handed_back = moved_by(&world, "hand_back").await?;
+    ensure!(handed_back == 5, "{handed_back} handed back");
+    settled_once(&world, &client, &jobs, 10).await
+}
+
 #[tokio::test]
 async fn an_open_nonce_that_cannot_be_read_holds_up_no_other_and_ends_once_it_can() -> Result<()> {
     let mut world = quick().start().await?;

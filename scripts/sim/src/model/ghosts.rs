@@ -16,7 +16,7 @@ use super::ledger::Ledger;
 use super::settings::SIGNER;
 
 /// Arguments of `accept_payments.lua` per payment.
-const PAYMENT_ARGS: usize = 19;
+const PAYMENT_ARGS: usize = 15;
 
 /// An enumeration whose members have a text, and a bit in a set of them.
 macro_rules! watched {
@@ -199,6 +199,7 @@ impl Ghosts {
     /// No payment is given a second job.
     fn on_accepted(&mut self, asked: &Asked, executed: &Executed, at: &Around<'_>) {
         let redis::Value::Array(rows) = &executed.reply else { return };
+        assert_eq!(asked.args(), rows.len() * PAYMENT_ARGS, "arguments of accept_payments.lua");
         for (n, row) in rows.iter().enumerate() {
             let is_due = nth(row, 0).as_deref() == Some("0") && nth(row, 1).as_deref() == Some("due");
             let asked = asked.arg(n * PAYMENT_ARGS + 2);

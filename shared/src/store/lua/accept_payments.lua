@@ -34,6 +34,7 @@ local function accept(source, event_id, payment_id, external_id, fingerprint, ch
   local refunded, owed_usdc, owed_sge, owed_hybrid_usdc, owed_hybrid_sge = '0', '0', '0', '0', '0'
   if refund ~= '' then
     refunded, owed_usdc, owed_sge, owed_hybrid_usdc, owed_hybrid_sge = string.match(refund, '^(%d+) (%d+) (%d+) (%d+) (%d+)$')
+    assert(refunded, refund)
   end
   local event_key = key('event:') .. source .. ':' .. event_id
   local payment_key = key('payment:') .. payment_id

@@ -11,8 +11,8 @@ if not first then return 0 end
 
 local function is_shown(tx)
   for _, held in ipairs(cjson.decode(tx.intent).jobs) do
-    local state = redis.call('HGET', job_key(held.job), 'state')
-    if state == 'done' or state == 'cancelled' then return true end
+    local stage = redis.call('HGET', job_key(held.job), 'stage')
+    if stage == 'done' or stage == 'cancelled' then return true end
   end
   return false
 end

@@ -54,15 +54,15 @@ end
 
 -- The sum of two decimal integers of any length.
 local function add(a, b)
-  local digits, carry = {}, 0
+  local reversed, carry = {}, 0
   for i = 0, math.max(#a, #b) - 1 do
     -- Counted from the end: before the first digit there is nothing.
     local sum = (tonumber(string.sub(a, -i - 1, -i - 1)) or 0) + (tonumber(string.sub(b, -i - 1, -i - 1)) or 0) + carry
-    digits[#digits + 1] = sum % 10
+    reversed[#reversed + 1] = sum % 10
     carry = math.floor(sum / 10)
   end
-  if carry > 0 then digits[#digits + 1] = carry end
-  return string.reverse(table.concat(digits))
+  if carry > 0 then reversed[#reversed + 1] = carry end
+  return string.reverse(table.concat(reversed))
 end
 
 -- What `pcall` caught, in words: an error of Redis is a table.

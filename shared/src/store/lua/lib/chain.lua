@@ -29,8 +29,8 @@ end
 
 -- Whether there is a job that brings it about, or has.
 local function is_carried(job)
-  local state = job and redis.call('HGET', job_key(job), 'state')
-  return state and state ~= 'failed' and state ~= 'cancelled'
+  local stage = job and redis.call('HGET', job_key(job), 'stage')
+  return stage and stage ~= 'failed' and stage ~= 'cancelled'
 end
 
 -- Records that the chain shows a referral, and lets the payouts go that waited for it or failed with an earlier one.

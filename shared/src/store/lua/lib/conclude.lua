@@ -36,7 +36,6 @@ local function stands(id, was, state)
 end
 -- Lets those who watch know that a job moved, and counts it. Jobs that moved alike share an entry of the feed.
 local function tell(id, kind, event, stage)
-  happened[event] = (happened[event] or 0) + 1
   local moved = told_last
   -- Most move like the one before.
   if moved.event ~= event or moved.stage ~= stage or moved.kind ~= kind then
@@ -49,6 +48,7 @@ local function tell(id, kind, event, stage)
   end
   told_last = moved
   moved.jobs[#moved.jobs + 1] = id
+  happened[event] = (happened[event] or 0) + 1
 end
 -- An entry of `jobs` that is done with.
 local function spend(entry) spent[#spent + 1] = entry end

@@ -20,7 +20,7 @@ local OF_STAGE = {
   gated = { 'gate' },
 }
 
--- What must be known of it to leave a stage.
+-- What `detach` reads of a job to take it out of a stage.
 local LEFT_BY = {
   queued = 'entry', retrying = 'entry', checking = 'entry', ready = 'entry', confirming = 'nonce', gated = 'gate',
 }
@@ -113,7 +113,7 @@ local function detach(id, job, next)
     displace(key('settling'), id)
   end
   local gone = gone_between(stage, next)
-  -- One that was settled never had a nonce.
+  -- One that was settled has no nonce.
   if gone[1] and (stage ~= 'confirming' or job.nonce) then redis.call('HDEL', job_key(id), unpack(gone)) end
   for i = 1, #gone do job[gone[i]] = nil end
 end
@@ -148,7 +148,6 @@ end
 local function hand_over(id, job, event, line)
   local entry = redis.call('XADD', key('ready'), '*', 'job', id, 'epoch', job.epoch)
   move(id, job, 'ready', event, line, 'entry', entry)
-  job.entry = entry
 end
 
 -- The stages in which an entry of `jobs` may bring a job to a worker.
@@ -166,7 +165,6 @@ local function claim(id, job, worker, redelivered)
   move(id, job, 'checking', 'claim', line, 'epoch', job.epoch, 'worker', worker)
   if redelivered then
     redis.call('HSET', job_key(id), 'redelivered', redelivered)
-    job.redelivered = redelivered
   end
 end
 
