@@ -133,7 +133,8 @@ async fn a_worker_that_is_stopped_while_it_checks_claims_no_more() -> Result<()>
     world.kill_relayer(0, Signal::SIGKILL).await?;
     let before = moved_by(&world, "claim").await?;
     let jobs = flood(&client, &children, 20, "stop").await?;
-    let mut env = failpoints("at_after_claim=print(holding them);after_claim=1*sleep(1500)");
+    // For less than a check may take.
+    let mut env = failpoints("at_after_claim=print(holding them);after_claim=1*sleep(500)");
     env.insert("CLAIM_COUNT".into(), "5".into());
     world.restart_relayer(0, &env)?;
     world.until_logged(0, "holding them", LIMIT).await?;
