@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use futures::future::try_join_all;
 use shared::ids::BlockNumber;
-use shared::store::{FinishedJob, SettledJob};
+use shared::store::{Fence, FinishedJob, SettledJob, Store};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use super::Size;
 use super::figures::{Figure, Report};
-use super::lane::BareLane;
+use super::lane::{self, BareLane};
 use crate::world::{World, paths};
 
 const JOBS: usize = 20_000;
@@ -34,13 +34,14 @@ pub(super) async fn measure(size: Size) -> Result<Report> {
         let world = World::builder().relayers(0).without_api().start().await?;
         world.redis.cli(&["CONFIG", "SET", "appendonly", appendonly]).await?;
         let lane = BareLane::set_up(&world, durability, jobs / PER_CHILD).await?;
+        let fleet = Fleet::connect(&world, durability).await?;
         let mut rates: [Vec<f64>; 4] = Default::default();
         for round in 0..=ROUNDS {
             let prefix = format!("round_{round}");
             let these = [
-                through(&lane, &prefix, jobs, lane.add_noops(jobs, CONCURRENCY)).await?,
+                fleet.through(&lane.fence, &prefix, jobs, lane.add_noops(jobs, CONCURRENCY)).await?,
                 bullmq(world.redis.port(), jobs, &[]).await?,
-                through(&lane, &prefix, jobs, lane.accept(&prefix, jobs, CONCURRENCY)).await?,
+                fleet.through(&lane.fence, &prefix, jobs, lane.accept(&prefix, jobs, CONCURRENCY)).await?,
                 bullmq(world.redis.port(), jobs, &["records"]).await?,
             ];
             // The first is to warm up.
@@ -77,38 +78,52 @@ fn figures_of(name: &str, [noops, their_noops, payments, their_payments]: &[Vec<
     ]
 }
 
-/// Adds `jobs` while workers and a leader take them to `done`; gives how many a second.
-async fn through(
-    lane: &BareLane,
-    prefix: &str,
-    jobs: usize,
-    add: impl Future<Output = Result<()>>,
-) -> Result<f64> {
-    let began = Instant::now();
-    let settled = AtomicUsize::new(0);
-    let (tell, told) = mpsc::unbounded_channel();
-    let workers = (0..WORKERS).map(|worker| {
-        let (name, settled, tell) = (format!("{prefix}-{worker}"), &settled, tell.clone());
-        async move { work(lane, &name, settled, jobs, tell).await }
-    });
-    let workers = try_join_all(workers);
-    drop(tell);
-    let ((), _, took) = tokio::try_join!(add, workers, async {
-        finish(lane, told, jobs).await?;
-        Ok(began.elapsed())
-    })?;
-    Ok(jobs as f64 / took.as_secs_f64())
+/// Who takes jobs to `done`, each over connections of its own, as the processes that they stand for.
+struct Fleet {
+    workers: Vec<Store>,
+    leader: Store,
+}
+
+impl Fleet {
+    async fn connect(world: &World, durability: &str) -> Result<Self> {
+        let workers = try_join_all((0..WORKERS).map(|_| lane::connect(world, durability))).await?;
+        Ok(Self { workers, leader: lane::connect(world, durability).await? })
+    }
+
+    /// Runs `add`, which adds `jobs`, while they are taken to `done`; gives how many a second.
+    async fn through(
+        &self,
+        fence: &Fence,
+        prefix: &str,
+        jobs: usize,
+        add: impl Future<Output = Result<()>>,
+    ) -> Result<f64> {
+        let began = Instant::now();
+        let settled = AtomicUsize::new(0);
+        let (tell, told) = mpsc::unbounded_channel();
+        let workers = self.workers.iter().enumerate().map(|(n, store)| {
+            let (name, settled, tell) = (format!("{prefix}-{n}"), &settled, tell.clone());
+            async move { work(store, &name, settled, jobs, tell).await }
+        });
+        let workers = try_join_all(workers);
+        drop(tell);
+        let ((), _, took) = tokio::try_join!(add, workers, async {
+            finish(&self.leader, fence, told, jobs).await?;
+            Ok(began.elapsed())
+        })?;
+        Ok(jobs as f64 / took.as_secs_f64())
+    }
 }
 
 /// A worker, as a relayer has it: claims jobs and settles them.
 async fn work(
-    lane: &BareLane,
+    store: &Store,
     worker: &str,
     settled: &AtomicUsize,
     jobs: usize,
     tell: UnboundedSender<SettledJob>,
 ) -> Result<()> {
-    let mut claims = lane.store.claims(worker).await?;
+    let mut claims = store.claims(worker).await?;
     let mut batch = Vec::new();
     while settled.load(Relaxed) < jobs {
         if batch.is_empty() {
@@ -120,7 +135,7 @@ async fn work(
         settled.fetch_add(these.len(), Relaxed);
         // As a relayer does: both go to Redis together, in this order, so that what is claimed takes the place of what is settled.
         let settle = async {
-            let applied = lane.store.settle(worker, None, &these).await?;
+            let applied = store.settle(worker, None, &these).await?;
             ensure!(applied.iter().all(Result::is_ok), "not settled: {applied:?}");
             these.iter().try_for_each(|job| tell.send(*job)).context("nobody finishes")
         };
@@ -131,7 +146,12 @@ async fn work(
 }
 
 /// The leader: takes what is settled to `done`, until `jobs` are.
-async fn finish(lane: &BareLane, mut settled: UnboundedReceiver<SettledJob>, jobs: usize) -> Result<()> {
+async fn finish(
+    store: &Store,
+    fence: &Fence,
+    mut settled: UnboundedReceiver<SettledJob>,
+    jobs: usize,
+) -> Result<()> {
     let (mut done, mut some) = (0, Vec::new());
     while done < jobs {
         ensure!(settled.recv_many(&mut some, CONCURRENCY).await > 0, "no worker is left");
@@ -139,7 +159,7 @@ async fn finish(lane: &BareLane, mut settled: UnboundedReceiver<SettledJob>, job
             .drain(..)
             .map(|SettledJob { job, epoch, block }| FinishedJob { job, epoch, block, event: None })
             .collect();
-        let applied = lane.store.finish(&lane.fence, &these).await?;
+        let applied = store.finish(fence, &these).await?;
         ensure!(applied.iter().all(Result::is_ok), "not finished: {applied:?}");
         done += these.len();
     }
