@@ -66,7 +66,7 @@ async fn claim_until_shutdown(ctx: &Context) -> Result<(), StoreError> {
 }
 
 /// Stores what was found, and claims the next jobs where some wait: the claim goes to Redis behind the first of the verdicts, and
-/// with `appendfsync always` shares its fsync.
+/// with `appendfsync always` may share its fsync.
 async fn store_and_claim(
     ctx: &Context,
     batch: Batch,

@@ -60,7 +60,8 @@ pub(super) async fn measure(size: Size) -> Result<Report> {
     })
 }
 
-/// Like against like; and payments against jobs that are none, for what it is worth.
+/// Jobs against jobs, and payments against jobs with a payment's records: like against like, each with its goal. Payments against
+/// jobs alone have none.
 fn figures_of(name: &str, [noops, their_noops, payments, their_payments]: &[Vec<f64>; 4]) -> [Figure; 7] {
     let rate = |what: &str, rates: &[f64]| Figure::of(&format!("{name}: {what}"), "/s", rates);
     let against = |what: &str, ours: &[f64], theirs: &[f64]| {
