@@ -12,10 +12,10 @@ use super::script::Args;
 /// The most of one run: a long script holds up everybody.
 const MOST: usize = 64;
 /// Runs at once. While one waits for its fsync, the next is on its way.
-const RUNS: usize = 4;
+const RUNS: usize = 2;
 /// What a run takes at least, where so many wait. Not all of them: what goes as one comes back as one, and until then whoever
 /// serves the callers has nothing to do, and afterwards the server has nothing.
-const FEW: usize = 16;
+const FEW: usize = 25;
 
 /// What the script says about one of them.
 pub(super) type Row = (i64, String, String);
@@ -135,7 +135,8 @@ mod tests {
         let runs = runs.lock().unwrap().clone();
         assert_eq!(runs.iter().sum::<usize>(), 200);
         assert_eq!(runs[..RUNS], [1; RUNS], "who comes first waits for nobody: {runs:?}");
-        assert_eq!(runs[RUNS], (200 - RUNS) / RUNS, "a share of all that wait: {runs:?}");
+        assert_eq!(runs[RUNS], MOST, "no more, though a share is: {runs:?}");
+        assert_eq!(runs[RUNS + 2], (200 - RUNS - 2 * MOST) / RUNS, "a share of all that wait: {runs:?}");
         assert_eq!(runs.iter().filter(|run| **run < FEW).count(), RUNS + 1, "{runs:?}");
     }
 
