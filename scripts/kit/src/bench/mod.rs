@@ -15,7 +15,6 @@ mod queue;
 mod saturate;
 mod scale;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
@@ -29,8 +28,9 @@ use figures::{Kept, Report};
 pub struct Options {
     #[command(subcommand)]
     what: What,
-    /// Writes the figures to docs/performance.json, in the place of those that were kept before.
-    #[arg(long, global = true)]
+    /// Writes the figures to docs/performance.json, in the place of those that were kept before; by `check`, only where it
+    /// found no loss.
+    #[arg(long, global = true, conflicts_with = "quick")]
     keep: bool,
     /// Prints JSON instead of a table.
     #[arg(long, global = true)]
@@ -90,6 +90,7 @@ impl Size {
 pub async fn run(options: Options) -> Result<ExitCode> {
     let size = Size { is_quick: options.quick };
     let kept_at = paths::root().join("docs/performance.json");
+    let mut kept = Kept::load(&kept_at)?;
     if options.what != What::Check {
         let report = measure(options.what, size).await?;
         println!(
@@ -97,28 +98,33 @@ pub async fn run(options: Options) -> Result<ExitCode> {
             if options.json { serde_json::to_string_pretty(&report)? } else { report.to_string() }
         );
         if options.keep {
-            let mut kept = Kept::load(&kept_at)?;
             kept.replace(report);
             kept.store(&kept_at)?;
         }
         return Ok(ExitCode::SUCCESS);
     }
-    check(size, kept_at).await
-}
-
-async fn check(size: Size, kept_at: PathBuf) -> Result<ExitCode> {
-    let kept = Kept::load(&kept_at)?;
-    let mut losses = Vec::new();
-    for what in ALL {
-        let report = measure(what, size).await.with_context(|| format!("{what:?}"))?;
-        println!("{report}\n");
-        losses.extend(kept.losses(&report));
-    }
+    let (reports, losses) = check(size, &kept).await?;
     for loss in &losses {
         println!("lost: {loss}");
     }
     println!("{} figures are worse than the kept ones by more than a fifth", losses.len());
+    if options.keep && losses.is_empty() {
+        reports.into_iter().for_each(|report| kept.replace(report));
+        kept.store(&kept_at)?;
+    }
     Ok(ExitCode::from(u8::from(!losses.is_empty())))
+}
+
+/// Measures everything and prints it. Returns what was measured, and what of it is worse than it was.
+async fn check(size: Size, kept: &Kept) -> Result<(Vec<Report>, Vec<String>)> {
+    let (mut reports, mut losses) = (Vec::new(), Vec::new());
+    for what in ALL {
+        let report = measure(what, size).await.with_context(|| format!("{what:?}"))?;
+        println!("{report}\n");
+        losses.extend(kept.losses(&report));
+        reports.push(report);
+    }
+    Ok((reports, losses))
 }
 
 async fn measure(what: What, size: Size) -> Result<Report> {
