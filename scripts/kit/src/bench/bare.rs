@@ -12,6 +12,7 @@ use alloy::signers::local::PrivateKeySigner;
 use anyhow::{Context as _, Result, ensure};
 use futures::{StreamExt as _, TryStreamExt as _};
 
+use crate::idle;
 use crate::world::World;
 use crate::world::anvil::CHAIN_ID;
 use crate::world::bindings::Payout;
@@ -46,15 +47,21 @@ pub(super) async fn until_paid(world: &World, expected: usize, within: Duration)
     }
 }
 
-/// Pays `payouts` payments of its own in batches, with the relayers' key, and returns how long it took until all were on the
-/// chain.
+pub(super) struct Bare {
+    /// Until all were on the chain.
+    pub(super) took: Duration,
+    /// Cores that the node had meanwhile.
+    pub(super) node: f64,
+}
+
+/// Pays `payouts` payments of its own in batches, with the relayers' key.
 pub(super) async fn send(
     world: &World,
     children: &[(Address, Address)],
     payouts: usize,
     per_batch: usize,
     within: Duration,
-) -> Result<Duration> {
+) -> Result<Bare> {
     let before = world.contracts.paid().await?.len();
     let mut batches = Vec::new();
     let key: PrivateKeySigner = RELAYER_KEY.parse().context("the relayers' key")?;
@@ -71,7 +78,7 @@ pub(super) async fn send(
         batches.push((data, raw));
     }
     let (provider, payout) = (world.anvil.provider(), world.contracts.addresses.payout);
-    let began = Instant::now();
+    let (began, node) = (Instant::now(), idle::cpu_of(&[world.anvil.pid()])?);
     let send = async |(data, raw): (Bytes, Bytes)| {
         let call = TransactionRequest::default().from(key.address()).to(payout).input(data.into());
         provider.call(call.gas_limit(GAS_LIMIT)).await.context("simulate a batch")?;
@@ -80,7 +87,9 @@ pub(super) async fn send(
     };
     futures::stream::iter(batches).map(send).buffered(AT_ONCE).try_collect::<Vec<()>>().await?;
     until_paid(world, before + payouts, within).await?;
-    Ok(began.elapsed())
+    let took = began.elapsed();
+    let node = (idle::cpu_of(&[world.anvil.pid()])?[0] - node[0]) / took.as_secs_f64();
+    Ok(Bare { took, node })
 }
 
 fn signed(key: &PrivateKeySigner, to: Address, nonce: u64, input: Bytes) -> Result<Bytes> {

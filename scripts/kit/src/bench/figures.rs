@@ -152,22 +152,23 @@ impl Kept {
         self.0.insert(report.subject.clone(), report);
     }
 
-    /// The ratios that were better, by more than is tolerated, and those that are measured no more.
+    /// The ratios that were better, by more than is tolerated, and those that are measured no more; and the goals that were met
+    /// and are not.
     pub(crate) fn losses(&self, report: &Report) -> Vec<String> {
         let before = self.0.get(&report.subject).map_or(&[][..], |kept| &kept.figures);
         let is_measured = |kept: &&Figure| report.figures.iter().any(|figure| figure.name == kept.name);
         let gone = before.iter().filter(|kept| kept.is_ratio && !is_measured(kept));
         let gone = gone.map(|kept| format!("{}: {}: not measured any more", report.subject, kept.name));
         let of = |figure: &Figure| {
-            let kept = before.iter().find(|kept| kept.is_ratio && kept.name == figure.name)?;
-            let loss = figure.loss(kept).filter(|loss| *loss > TOLERATED)?;
-            let (name, percent) = (&figure.name, loss * 100.0);
-            Some(format!(
-                "{}: {name}: {} instead of {}, {percent:.0}% worse",
-                report.subject,
-                short(figure.median),
-                short(kept.median)
-            ))
+            let kept = before.iter().find(|kept| kept.name == figure.name)?;
+            let (name, now, then) = (&figure.name, short(figure.median), short(kept.median));
+            let missed =
+                figure.goal.is_some_and(|goal| !goal.is_met(figure.median) && goal.is_met(kept.median));
+            if missed {
+                return Some(format!("{}: {name}: {now} misses a goal that {then} met", report.subject));
+            }
+            let percent = figure.loss(kept).filter(|loss| kept.is_ratio && *loss > TOLERATED)? * 100.0;
+            Some(format!("{}: {name}: {now} instead of {then}, {percent:.0}% worse", report.subject))
         };
         report.figures.iter().filter_map(of).chain(gone).collect()
     }
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn only_ratios_that_became_worse_by_more_than_a_fifth_or_are_gone_are_losses() {
+    fn ratios_that_became_worse_by_more_than_a_fifth_or_are_gone_and_goals_that_are_missed_now_are_losses() {
         let mut kept = Kept::default();
         kept.replace(report(Figure::of("against a peer", "", &[2.0]).at_least(1.0).ratio()));
         let now = |value: f64| report(Figure::of("against a peer", "", &[value]).at_least(1.0).ratio());
@@ -204,5 +205,9 @@ mod tests {
         assert_eq!(kept.losses(&slower).len(), 1);
         kept.replace(report(Figure::of("p99", "ms", &[2.0]).at_most(9.0)));
         assert!(kept.losses(&slower).is_empty(), "not a ratio");
+        let missed = report(Figure::of("p99", "ms", &[9.5]).at_most(9.0));
+        assert_eq!(kept.losses(&missed), ["queue: p99: 9.500 misses a goal that 2.000 met"]);
+        kept.replace(missed.clone());
+        assert!(kept.losses(&missed).is_empty(), "missed before as well");
     }
 }

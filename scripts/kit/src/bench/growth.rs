@@ -7,8 +7,7 @@ use nix::sys::signal::Signal;
 
 use super::Size;
 use super::figures::{Figure, Report};
-use super::lane;
-use super::load;
+use super::{lane, load, memory};
 use crate::idle;
 use crate::world::{AnvilOptions, Mining, World};
 
@@ -18,6 +17,9 @@ const MANY: usize = 1_000_000;
 const ROUNDS: usize = 20;
 const CALLERS: usize = 100;
 const WITHIN: Duration = Duration::from_secs(3_600);
+const OPEN_NONCES: usize = 1_000;
+/// While nothing happens.
+const IDLE_BLOCKS: usize = 10;
 const BLOCK_TIME: Duration = Duration::from_secs(1);
 
 pub(super) async fn measure(size: Size) -> Result<Report> {
@@ -26,34 +28,60 @@ pub(super) async fn measure(size: Size) -> Result<Report> {
     let before = cost(FEW, ROUNDS).await?;
     let of_many = cost(many, 1).await?;
     let after = cost(FEW, ROUNDS).await?;
-    let few = Cost {
-        cpu: f64::midpoint(before.cpu, after.cpu),
-        commands: f64::midpoint(before.commands, after.commands),
-    };
+    let (cpu, commands) =
+        (f64::midpoint(before.cpu, after.cpu), f64::midpoint(before.commands, after.commands));
     Ok(Report {
         subject: "growth".into(),
         about: format!(
-            "{ROUNDS} times {FEW} jobs, {many} at once, and the few once more, from waiting to done; CPU of a relayer and Redis"
+            "{ROUNDS} times {FEW} jobs, {many} at once, and the few once more, from waiting to done; CPU of a relayer and Redis \
+             over that of an idle lane, no AOF, nothing removed, MAX_OPEN_NONCES {OPEN_NONCES}"
         ),
         figures: vec![
             Figure::of("CPU per job, few wait, before", "ms", &[before.cpu]),
             Figure::of("CPU per job, many wait", "ms", &[of_many.cpu]),
             Figure::of("CPU per job, few wait, after", "ms", &[after.cpu]),
-            Figure::of("CPU, many against few", "", &[of_many.cpu / few.cpu]).at_most(1.15).ratio(),
+            Figure::of("CPU, many against few", "", &[of_many.cpu / cpu]).at_most(1.15).ratio(),
             Figure::of("commands per job, few wait, before", "", &[before.commands]),
             Figure::of("commands per job, many wait", "", &[of_many.commands]),
             Figure::of("commands per job, few wait, after", "", &[after.commands]),
-            Figure::of("commands, many against few", "", &[of_many.commands / few.commands])
+            Figure::of("commands, many against few", "", &[of_many.commands / commands])
                 .at_most(1.15)
                 .ratio(),
+            Figure::of("resident, relayer, many wait, most", "MB", &[of_many.resident]).at_most(60.0).ratio(),
+            Figure::of("Redis per payout that is done, with its transaction", "bytes", &[of_many.kept]),
         ],
     })
 }
 
-/// Of one job: milliseconds of CPU, and commands that Redis ran.
 struct Cost {
+    /// Milliseconds of one job, above what an idle lane takes in the same time.
+    cpu: f64,
+    /// Those of one job that Redis ran, above what it runs for an idle lane in the same time.
+    commands: f64,
+    /// Megabytes that the relayer took at most.
+    resident: f64,
+    /// Bytes of Redis that stay of one job that is done.
+    kept: f64,
+}
+
+/// What was used so far: seconds of CPU, and commands.
+struct Used {
+    at: Instant,
     cpu: f64,
     commands: f64,
+}
+
+impl Used {
+    async fn now(world: &World, pids: &[i32]) -> Result<Self> {
+        let cpu = idle::cpu_of(pids)?.iter().sum();
+        Ok(Self { at: Instant::now(), cpu, commands: idle::commands(world).await? as f64 })
+    }
+
+    /// What was used since `before`, with the seconds that passed.
+    fn since(&self, before: &Self) -> (f64, f64, f64) {
+        let seconds = self.at.duration_since(before.at).as_secs_f64();
+        (self.cpu - before.cpu, self.commands - before.commands, seconds)
+    }
 }
 
 /// Jobs are made while the relayer is stopped, so that their making is not measured. All are worked on to their end: of some of
@@ -71,7 +99,7 @@ async fn cost(backlog: usize, rounds: usize) -> Result<Cost> {
             ..AnvilOptions::default()
         })
         .lease_ttl(Duration::from_secs(600))
-        .relayer_env("MAX_OPEN_NONCES", 1_000)
+        .relayer_env("MAX_OPEN_NONCES", OPEN_NONCES)
         .relayer_env("RUST_LOG", "warn")
         .relayer_env("CLAIM_MIN_IDLE_MS", 600_000)
         // The few are never removed while this lasts, so the many are not either.
@@ -85,33 +113,53 @@ async fn cost(backlog: usize, rounds: usize) -> Result<Cost> {
     world.redis.cli(&["CONFIG", "SET", "appendonly", "no", "maxmemory", "0"]).await?;
     let (store, rules) = (lane::connect(&world, "none").await?, lane::rules()?);
     let pids = [world.redis.pid(), world.relayer(0)?.process().pid().as_raw()];
-    let (mut cpu, mut commands) = (0.0, 0);
+    // Blocks come whether or not there is work, and cost whoever looks at them: of a few jobs that would be a large share.
+    let before = Used::now(&world, &pids).await?;
+    for _ in 0..IDLE_BLOCKS {
+        tokio::time::sleep(BLOCK_TIME).await;
+        world.anvil.mine(1).await?;
+    }
+    let (idle_cpu, idle_commands, seconds) = Used::now(&world, &pids).await?.since(&before);
+    let (mut cpu, mut commands, mut kept) = (0.0, 0.0, 0.0);
     for round in 0..rounds {
         world.relayer(0)?.signal(Signal::SIGSTOP)?;
+        let empty = memory::used(&world).await?;
         lane::accept(&store, rules, &format!("round_{round}"), backlog, CALLERS).await?;
-        let (cpu_before, commands_before) = (idle::cpu_of(&pids)?, idle::commands(&world).await?);
-        let before = finished(&world).await?;
-        world.relayer(0)?.signal(Signal::SIGCONT)?;
-        let deadline = Instant::now() + WITHIN;
-        let mut mined = Instant::now();
-        loop {
-            if mined.elapsed() >= BLOCK_TIME {
-                mined = Instant::now();
-                world.anvil.mine(1).await?;
-            }
-            // A look that came to nothing costs nothing: only the end is waited for.
-            let now = finished(&world).await.unwrap_or(before) - before;
-            if now >= backlog {
-                break;
-            }
-            ensure!(Instant::now() < deadline, "{now} of {backlog} jobs are done after {WITHIN:?}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        cpu += idle::cpu_of(&pids)?.iter().sum::<f64>() - cpu_before.iter().sum::<f64>();
-        commands += idle::commands(&world).await? - commands_before;
+        let before = Used::now(&world, &pids).await?;
+        work(&mut world, backlog).await?;
+        let (used, ran, took) = Used::now(&world, &pids).await?.since(&before);
+        cpu += used - idle_cpu * took / seconds;
+        commands += ran - idle_commands * took / seconds;
+        kept += memory::used(&world).await? - empty;
     }
     let jobs = (backlog * rounds) as f64;
-    Ok(Cost { cpu: cpu * 1000.0 / jobs, commands: commands as f64 / jobs })
+    Ok(Cost {
+        cpu: cpu * 1000.0 / jobs,
+        commands: commands / jobs,
+        resident: memory::peak(pids[1])?,
+        kept: kept / jobs,
+    })
+}
+
+/// Lets the relayer go on until so many more jobs are done.
+async fn work(world: &mut World, backlog: usize) -> Result<()> {
+    let before = finished(world).await?;
+    world.relayer(0)?.signal(Signal::SIGCONT)?;
+    let deadline = Instant::now() + WITHIN;
+    let mut mined = Instant::now();
+    loop {
+        if mined.elapsed() >= BLOCK_TIME {
+            mined = Instant::now();
+            world.anvil.mine(1).await?;
+        }
+        // A look that came to nothing costs nothing: only the end is waited for.
+        let now = finished(world).await.unwrap_or(before) - before;
+        if now >= backlog {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "{now} of {backlog} jobs are done after {WITHIN:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 async fn finished(world: &World) -> Result<usize> {

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use super::Size;
 use super::echo::Echo;
 use super::figures::{Figure, Report, percentile};
-use super::{lane, load};
+use super::{lane, load, memory};
 use crate::world::client::payment;
 use crate::world::settings::WEBHOOK_SECRET;
 use crate::world::{Delivery, World};
@@ -22,7 +22,7 @@ const ROUNDS: usize = 5;
 pub(super) async fn measure(size: Size) -> Result<Report> {
     let mut figures = Vec::new();
     for (is_durable, name, of_echo) in [(true, "AOF always", 0.15), (false, "no AOF", 0.25)] {
-        let found = of_one(size, is_durable).await.with_context(|| name.to_owned())?;
+        let (found, resident) = of_one(size, is_durable).await.with_context(|| name.to_owned())?;
         let ratio =
             |of: &[f64], to: &[f64]| -> Vec<f64> { of.iter().zip(to).map(|(of, to)| of / to).collect() };
         let rates: Vec<f64> = found.iter().map(|round| round.intake).collect();
@@ -39,6 +39,8 @@ pub(super) async fn measure(size: Size) -> Result<Report> {
             figures.push(figure.at_least(0.6).ratio());
         }
         figures.push(Figure::of(&format!("{name}: p99"), "ms", &p99).at_most(30.0));
+        let resident = Figure::of(&format!("{name}: resident, API, most"), "MB", &[resident]);
+        figures.push(resident.at_most(60.0).ratio());
     }
     Ok(Report {
         subject: "intake".into(),
@@ -57,7 +59,8 @@ struct Round {
     p99: f64,
 }
 
-async fn of_one(size: Size, is_durable: bool) -> Result<Vec<Round>> {
+/// The rounds, and the most megabytes that were resident of the API.
+async fn of_one(size: Size, is_durable: bool) -> Result<(Vec<Round>, f64)> {
     let durability = if is_durable { "always" } else { "none" };
     let mut builder = World::builder().api_env("DURABILITY", durability).api_env("RUST_LOG", "warn");
     builder = builder.relayer_env("DURABILITY", durability);
@@ -86,7 +89,8 @@ async fn of_one(size: Size, is_durable: bool) -> Result<Vec<Round>> {
             rounds.push(Round { intake: taken, echo: echoed, script, p99 });
         }
     }
-    Ok(rounds)
+    let api = world.api.as_mut().context("no API")?.process().pid().as_raw();
+    Ok((rounds, memory::peak(api)?))
 }
 
 /// Deliveries with their signatures, so that making them is not measured.

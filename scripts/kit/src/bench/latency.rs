@@ -15,6 +15,8 @@ use crate::world::{Fault, Mining, Node, World};
 /// Long enough that nothing of one payment is left when the next comes.
 const IDLE_APART: Duration = Duration::from_millis(75);
 const LOADED_APART: Duration = Duration::from_millis(5);
+/// More than a block's at 200 payments a second, each of which is a transaction.
+const OPEN_NONCES: usize = 1_000;
 const SETTLED: Duration = Duration::from_secs(120);
 
 pub(super) async fn measure(size: Size) -> Result<Report> {
@@ -23,7 +25,7 @@ pub(super) async fn measure(size: Size) -> Result<Report> {
         .relayers(2)
         .endpoints(&[Node::Proxy(Fault::Pass)])
         .mining(Mining::Every(1))
-        .relayer_env("MAX_OPEN_NONCES", 1_000)
+        .relayer_env("MAX_OPEN_NONCES", OPEN_NONCES)
         .start()
         .await?;
     let client = world.client()?;
@@ -49,8 +51,8 @@ pub(super) async fn measure(size: Size) -> Result<Report> {
     Ok(Report {
         subject: "latency".into(),
         about: format!(
-            "from the webhook's 2xx to the node's answer to eth_sendRawTransaction; AOF always, blocks of 1 s; {} payments \
-             alone, {} at 200/s",
+            "from the webhook's 2xx to the node's answer to eth_sendRawTransaction; AOF always, blocks of 1 s, MAX_OPEN_NONCES \
+             {OPEN_NONCES}; {} payments alone, {} at 200/s",
             idle.len(),
             loaded.len()
         ),

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use alloy::primitives::B256;
 use anyhow::{Context as _, Result, ensure};
 use shared::ids::BlockNumber;
-use shared::store::{FinishedJob, SettledJob};
+use shared::store::{FinishedJob, Retention, SettledJob};
 
 use super::Size;
 use super::figures::{Figure, Report};
@@ -19,28 +20,43 @@ const PER_CHILD: usize = 4;
 const CALLERS: usize = 100;
 const PAYMENTS: usize = 6_000;
 const APART: Duration = Duration::from_millis(5);
+const OPEN_NONCES: usize = 1_000;
+const BLOCK: BlockNumber = BlockNumber::new(1);
+/// So far above it that no reorganisation can undo what was done there.
+const FINAL: BlockNumber = BlockNumber::new(1_000);
 
 pub(super) async fn measure(size: Size) -> Result<Report> {
-    let (waiting, in_all, finished) = in_redis(size).await?;
+    let InRedis { waiting, in_all, finished, left } = in_redis(size).await?;
     let (relayer, api) = of_processes(size).await?;
     Ok(Report {
         subject: "memory".into(),
         about: format!(
-            "{} waiting jobs with their history under deploy/redis.conf; processes at 200 payments/s",
+            "{} waiting jobs with their history under deploy/redis.conf; processes at 200 payments/s with MAX_OPEN_NONCES {OPEN_NONCES}",
             size.of(WAITING)
         ),
         figures: vec![
             Figure::of("Redis per waiting job", "bytes", &[waiting]).at_most(1_638.4).ratio(),
             Figure::of("Redis with all that wait", "GB", &[in_all]).at_most(1.7),
-            Figure::of("Redis per finished job", "bytes", &[finished]).at_most(2_048.0).ratio(),
+            Figure::of("Redis per job that was paid already, finished", "bytes", &[finished]),
+            Figure::of("Redis per payment whose job has left", "bytes", &[left]),
             Figure::of("resident, relayer that leads, most", "MB", &[relayer]).at_most(60.0).ratio(),
             Figure::of("resident, API, most", "MB", &[api]).at_most(60.0).ratio(),
         ],
     })
 }
 
-/// Bytes per waiting job, gigabytes of all, and bytes per finished job.
-async fn in_redis(size: Size) -> Result<(f64, f64, f64)> {
+struct InRedis {
+    /// Bytes of one job.
+    waiting: f64,
+    /// Gigabytes of all that wait.
+    in_all: f64,
+    /// Bytes of one job.
+    finished: f64,
+    /// Bytes that stay of a payment when retention has removed its job.
+    left: f64,
+}
+
+async fn in_redis(size: Size) -> Result<InRedis> {
     let world = World::builder().relayers(0).without_api().start().await?;
     world.redis.cli(&["CONFIG", "SET", "appendonly", "no"]).await?;
     let (waiting, finished) = (size.of(WAITING), size.of(FINISHED));
@@ -49,15 +65,14 @@ async fn in_redis(size: Size) -> Result<(f64, f64, f64)> {
     let empty = used(&world).await?;
     lane.accept("finished", finished, CALLERS).await?;
     let (mut claims, mut done) = (lane.store.claims("bench").await?, 0);
-    let block = BlockNumber::new(1);
     while done < finished {
         let batch = claims.next(256, Duration::from_secs(1)).await?;
         let settled: Vec<_> =
-            batch.iter().map(|job| SettledJob { job: job.id, epoch: job.epoch, block }).collect();
+            batch.iter().map(|job| SettledJob { job: job.id, epoch: job.epoch, block: BLOCK }).collect();
         lane.store.settle("bench", None, &settled).await?;
         let jobs: Vec<_> = batch
             .iter()
-            .map(|job| FinishedJob { job: job.id, epoch: job.epoch, block, event: None })
+            .map(|job| FinishedJob { job: job.id, epoch: job.epoch, block: BLOCK, event: None })
             .collect();
         lane.store.finish(&lane.fence, &jobs).await?;
         done += batch.len();
@@ -65,10 +80,19 @@ async fn in_redis(size: Size) -> Result<(f64, f64, f64)> {
     let after = used(&world).await?;
     lane.accept("waiting", waiting, CALLERS).await?;
     let full = used(&world).await?;
-    Ok(((full - after) / waiting as f64, full / 1e9, (after - empty) / finished as f64))
+    ensure!(lane.store.set_final(&lane.fence, FINAL, B256::ZERO.into(), None).await?, "fenced");
+    let nothing = Retention { jobs: 0, age: Duration::ZERO, nonces: 0 };
+    while lane.store.retain(&nothing).await?.more {}
+    Ok(InRedis {
+        waiting: (full - after) / waiting as f64,
+        in_all: full / 1e9,
+        finished: (after - empty) / finished as f64,
+        left: (after - empty - (full - used(&world).await?)) / finished as f64,
+    })
 }
 
-async fn used(world: &World) -> Result<f64> {
+/// Bytes that Redis has in use.
+pub(super) async fn used(world: &World) -> Result<f64> {
     let info = world.redis.cli(&["INFO", "memory"]).await?;
     let used = info.lines().find_map(|line| line.strip_prefix("used_memory:")).context("INFO memory")?;
     Ok(used.trim().parse()?)
@@ -80,7 +104,7 @@ async fn of_processes(size: Size) -> Result<(f64, f64)> {
         .limit("USDC_WINDOW_LIMIT", u64::MAX)
         .relayers(2)
         .mining(Mining::Every(1))
-        .relayer_env("MAX_OPEN_NONCES", 1_000)
+        .relayer_env("MAX_OPEN_NONCES", OPEN_NONCES)
         .start()
         .await?;
     let client = world.client()?;
@@ -93,7 +117,7 @@ async fn of_processes(size: Size) -> Result<(f64, f64)> {
 }
 
 /// The most megabytes that were ever resident of a process.
-fn peak(pid: i32) -> Result<f64> {
+pub(super) fn peak(pid: i32) -> Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
     let kilobytes: f64 = line.trim().trim_end_matches("kB").trim().parse()?;

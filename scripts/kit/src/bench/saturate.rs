@@ -4,15 +4,17 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use alloy::primitives::U256;
+use alloy::providers::Provider as _;
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
-use serde_json::json;
 
 use super::Size;
 use super::bare;
 use super::figures::{Figure, Report};
 use super::load::{self, CHILDREN};
+use super::memory;
+use crate::idle;
+use crate::world::contracts::RELAYER;
 use crate::world::{AnvilOptions, Builder, Env, Mining, World};
 
 const PAYOUTS: usize = 20_000;
@@ -25,18 +27,26 @@ const FILLING: u64 = 2_000_000;
 /// fee, which grows by an eighth with each full block.
 const THREE_BLOCKS: usize = 160;
 const LARGE: u64 = 5_500_000;
+const OPEN_NONCES: usize = 1_000;
+const POLL_MS: u64 = 100;
+/// Against the bare loop.
+const ROUNDS: usize = 3;
 const WITHIN: Duration = Duration::from_secs(600);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 pub(super) async fn measure(size: Size) -> Result<Report> {
     let payouts = size.of(PAYOUTS);
     let full = against_full_blocks(payouts).await.context("against full blocks")?;
-    let (ours, bare) = against_a_bare_loop(payouts).await.context("against a bare loop")?;
+    let mut raced = Vec::new();
+    for _ in 0..ROUNDS {
+        raced.push(against_a_bare_loop(payouts).await.context("against a bare loop")?);
+    }
+    let of = |what: fn(&Raced) -> f64| raced.iter().map(what).collect::<Vec<_>>();
     Ok(Report {
         subject: "saturate".into(),
         about: format!(
             "{payouts} payouts queued, then two relayers; blocks of 1 s and 30M gas with BATCH_GAS {FILLING}; then without a \
-             limit of gas, BATCH_GAS {LARGE}; the least full block was the {}. of {}",
+             limit of gas, BATCH_GAS {LARGE}, {ROUNDS} rounds; POLL_MS {POLL_MS}, MAX_OPEN_NONCES {THREE_BLOCKS} and {OPEN_NONCES}; the least full block was the {}. of {}",
             full.lowest_at, full.blocks
         ),
         figures: vec![
@@ -47,9 +57,16 @@ pub(super) async fn measure(size: Size) -> Result<Report> {
             Figure::of("payouts per second, blocks of 30M gas", "/s", &[full.rate]),
             Figure::of("blocks from inclusion to done, most", "blocks", &[full.lag])
                 .at_most((CONFIRMATIONS + 2) as f64),
-            Figure::of("payouts per second, no limit of gas", "/s", &[ours]),
-            Figure::of("payouts per second, a bare loop", "/s", &[bare]),
-            Figure::of("ours against the bare loop", "", &[ours / bare]).at_least(0.8).ratio(),
+            Figure::of("payouts per second, no limit of gas", "/s", &of(|raced| raced.ours)),
+            Figure::of("payouts per second, a bare loop", "/s", &of(|raced| raced.bare)),
+            Figure::of("ours against the bare loop", "", &of(|raced| raced.ours / raced.bare))
+                .at_least(0.8)
+                .ratio(),
+            Figure::of("cores that the node has, ours", "", &of(|raced| raced.node)),
+            Figure::of("cores that the node has, a bare loop", "", &of(|raced| raced.node_of_bare)),
+            Figure::of("resident, relayer that leads, most", "MB", &of(|raced| raced.resident))
+                .at_most(60.0)
+                .ratio(),
         ],
     })
 }
@@ -65,17 +82,26 @@ struct Seen {
     lag: f64,
 }
 
-fn world(gas_limit: u64, batch_gas: u64, open_nonces: usize) -> Builder {
+fn world() -> Builder {
     // The checkpoints of a window are part of what is paid for; its limit is not what is measured.
     World::builder()
         .limit("USDC_WINDOW_LIMIT", u64::MAX)
         .relayers(2)
         .confirmations(CONFIRMATIONS)
+        .relayer_env("POLL_MS", POLL_MS)
+        .relayer_env("RUST_LOG", "warn")
+}
+
+/// Blocks of 1 s and 30M gas, batches that fill them, and as many of them under way as fill three.
+pub(super) fn in_full_blocks(world: Builder) -> Builder {
+    in_blocks(world, 30_000_000, FILLING, THREE_BLOCKS)
+}
+
+fn in_blocks(world: Builder, gas_limit: u64, batch_gas: u64, open_nonces: usize) -> Builder {
+    world
         .anvil(AnvilOptions { mining: Mining::Every(1), gas_limit, ..AnvilOptions::default() })
         .relayer_env("BATCH_GAS", batch_gas)
         .relayer_env("MAX_OPEN_NONCES", open_nonces)
-        .relayer_env("POLL_MS", 100)
-        .relayer_env("RUST_LOG", "warn")
 }
 
 /// Queues payouts while no relayer runs, and starts them again.
@@ -101,9 +127,9 @@ type Looks = Vec<(u64, usize)>;
 async fn until_done(world: &World, payouts: usize) -> Result<Looks> {
     let (deadline, mut looks) = (Instant::now() + WITHIN, Vec::new());
     loop {
-        let head = world.anvil.block_number().await?;
         let done: usize = world.redis.cli(&["ZCARD", &world.key("by:done")]).await?.parse()?;
         let done = done.saturating_sub(CHILDREN);
+        let head = world.anvil.block_number().await?;
         looks.push((head, done));
         if done >= payouts {
             return Ok(looks);
@@ -113,26 +139,41 @@ async fn until_done(world: &World, payouts: usize) -> Result<Looks> {
     }
 }
 
-async fn against_full_blocks(payouts: usize) -> Result<Seen> {
-    let mut world = world(30_000_000, FILLING, THREE_BLOCKS).start().await?;
-    queued(&mut world, payouts).await?;
-    let looks = until_done(&world, payouts).await?;
+/// The blocks that paid.
+pub(super) struct Filled {
+    /// How many payouts each of them has.
+    by_block: BTreeMap<u64, usize>,
+    first: u64,
+    last: u64,
+    /// Which part of each block's gas our payments that succeeded took. The first block was made while the fleet began, the last
+    /// one when nothing was left: both are left out.
+    pub(super) shares: Vec<f64>,
+}
+
+pub(super) async fn filled(world: &World) -> Result<Filled> {
     let mut by_block: BTreeMap<u64, usize> = BTreeMap::new();
     for paid in world.contracts.paid().await? {
         *by_block.entry(paid.block).or_default() += 1;
     }
     let (first, last) =
         by_block.keys().next().copied().zip(by_block.keys().last().copied()).context("paid")?;
-    let mut shares = Vec::new();
-    // The first block was made while the fleet began, the last one when nothing was left.
+    let (mut shares, provider) = (Vec::new(), world.anvil.provider());
     for number in first + 1..last {
-        let block = world.anvil.rpc("eth_getBlockByNumber", json!([format!("{number:#x}"), false])).await?;
-        let gas = |field: &str| -> Result<f64> {
-            Ok(block[field].as_str().context("a block")?.parse::<U256>()?.to::<u64>() as f64)
-        };
-        shares.push(gas("gasUsed")? / gas("gasLimit")?);
+        let block = provider.get_block_by_number(number.into()).await?.context("a block")?;
+        let receipts = provider.get_block_receipts(number.into()).await?.context("its receipts")?;
+        let ours = receipts.iter().filter(|receipt| receipt.from == RELAYER && receipt.status());
+        let gas: u64 = ours.map(|receipt| receipt.gas_used).sum();
+        shares.push(gas as f64 / block.header.gas_limit as f64);
     }
     ensure!(!shares.is_empty(), "all payouts fitted into two blocks: too few");
+    Ok(Filled { by_block, first, last, shares })
+}
+
+async fn against_full_blocks(payouts: usize) -> Result<Seen> {
+    let mut world = in_full_blocks(world()).start().await?;
+    queued(&mut world, payouts).await?;
+    let looks = until_done(&world, payouts).await?;
+    let Filled { by_block, first, last, shares } = filled(&world).await?;
     let (mut paid_up_to, mut lag) = (0, 0);
     for (block, count) in &by_block {
         paid_up_to += count;
@@ -151,14 +192,27 @@ async fn against_full_blocks(payouts: usize) -> Result<Seen> {
     })
 }
 
-async fn against_a_bare_loop(payouts: usize) -> Result<(f64, f64)> {
-    let mut world = world(NO_LIMIT, LARGE, 1_000).start().await?;
+struct Raced {
+    ours: f64,
+    bare: f64,
+    /// Cores that the node had meanwhile.
+    node: f64,
+    node_of_bare: f64,
+    /// Megabytes of the leader.
+    resident: f64,
+}
+
+async fn against_a_bare_loop(payouts: usize) -> Result<Raced> {
+    let mut world = in_blocks(world(), NO_LIMIT, LARGE, OPEN_NONCES).start().await?;
     let began = queued(&mut world, payouts).await?;
+    let node = idle::cpu_of(&[world.anvil.pid()])?;
     let children: Vec<_> = (0..CHILDREN).map(load::pair).collect::<Result<_>>()?;
-    let expected = payouts;
-    bare::until_paid(&world, expected, WITHIN).await?;
-    let ours = payouts as f64 / began.elapsed().as_secs_f64();
+    bare::until_paid(&world, payouts, WITHIN).await?;
+    let took = began.elapsed().as_secs_f64();
+    let node = (idle::cpu_of(&[world.anvil.pid()])?[0] - node[0]) / took;
     until_done(&world, payouts).await?;
+    let leader = world.leader(Duration::from_secs(10)).await?;
+    let resident = memory::peak(world.relayer(leader)?.process().pid().as_raw())?;
     for index in 0..world.relayers.len() {
         world.kill_relayer(index, Signal::SIGTERM).await?;
     }
@@ -168,6 +222,12 @@ async fn against_a_bare_loop(payouts: usize) -> Result<(f64, f64)> {
         sizes
     });
     let per_batch = items.values().copied().max().context("paid")?;
-    let took = bare::send(&world, &children, payouts, per_batch, WITHIN).await?;
-    Ok((ours, payouts as f64 / took.as_secs_f64()))
+    let bare = bare::send(&world, &children, payouts, per_batch, WITHIN).await?;
+    Ok(Raced {
+        ours: payouts as f64 / took,
+        bare: payouts as f64 / bare.took.as_secs_f64(),
+        node,
+        node_of_bare: bare.node,
+        resident,
+    })
 }

@@ -98,6 +98,10 @@ impl Anvil {
         bail!("Anvil does not answer on port {port}; its log ends:\n{}", process.log_tail(20))
     }
 
+    pub fn pid(&self) -> i32 {
+        self.process.pid().as_raw()
+    }
+
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
