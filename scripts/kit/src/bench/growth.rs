@@ -47,7 +47,7 @@ pub(super) async fn measure(size: Size) -> Result<Report> {
             Figure::of("commands, many against few", "", &[of_many.commands / commands])
                 .at_most(1.15)
                 .ratio(),
-            Figure::of("resident, relayer, many wait, most", "MB", &[of_many.resident]).at_most(60.0).ratio(),
+            Figure::of("resident, relayer, many wait, most", "MB", &[of_many.resident]),
             Figure::of("Redis per payout that is done, with its transaction", "bytes", &[of_many.kept]),
         ],
     })

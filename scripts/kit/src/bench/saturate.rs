@@ -64,9 +64,10 @@ pub(super) async fn measure(size: Size) -> Result<Report> {
                 .ratio(),
             Figure::of("cores that the node has, ours", "", &of(|raced| raced.node)),
             Figure::of("cores that the node has, a bare loop", "", &of(|raced| raced.node_of_bare)),
-            Figure::of("resident, relayer that leads, most", "MB", &of(|raced| raced.resident))
+            Figure::of("resident, leader, blocks of 30M gas, most", "MB", &[full.resident])
                 .at_most(60.0)
                 .ratio(),
+            Figure::of("resident, leader, no limit of gas, most", "MB", &of(|raced| raced.resident)),
         ],
     })
 }
@@ -80,6 +81,8 @@ struct Seen {
     mean: f64,
     rate: f64,
     lag: f64,
+    /// Megabytes of the leader.
+    resident: f64,
 }
 
 fn world() -> Builder {
@@ -189,7 +192,14 @@ async fn against_full_blocks(payouts: usize) -> Result<Seen> {
         mean: shares.iter().sum::<f64>() / shares.len() as f64,
         rate: payouts as f64 / (last - first + 1) as f64,
         lag: lag as f64,
+        resident: of_leader(&mut world).await?,
     })
+}
+
+/// The most megabytes that were ever resident of the leader.
+async fn of_leader(world: &mut World) -> Result<f64> {
+    let leader = world.leader(Duration::from_secs(10)).await?;
+    memory::peak(world.relayer(leader)?.process().pid().as_raw())
 }
 
 struct Raced {
@@ -211,8 +221,7 @@ async fn against_a_bare_loop(payouts: usize) -> Result<Raced> {
     let took = began.elapsed().as_secs_f64();
     let node = (idle::cpu_of(&[world.anvil.pid()])?[0] - node[0]) / took;
     until_done(&world, payouts).await?;
-    let leader = world.leader(Duration::from_secs(10)).await?;
-    let resident = memory::peak(world.relayer(leader)?.process().pid().as_raw())?;
+    let resident = of_leader(&mut world).await?;
     for index in 0..world.relayers.len() {
         world.kill_relayer(index, Signal::SIGTERM).await?;
     }
