@@ -63,6 +63,8 @@ pub(super) async fn measure(size: Size) -> Result<Report> {
                 .at_least(0.8)
                 .ratio(),
             Figure::of("cores that the node has, ours", "", &of(|raced| raced.node)),
+            Figure::of("cores that Redis has, ours", "", &of(|raced| raced.redis)),
+            Figure::of("cores that both relayers have, ours", "", &of(|raced| raced.relayers)),
             Figure::of("cores that the node has, a bare loop", "", &of(|raced| raced.node_of_bare)),
             Figure::of("resident, leader, blocks of 30M gas, most", "MB", &[full.resident])
                 .at_most(60.0)
@@ -202,11 +204,20 @@ async fn of_leader(world: &mut World) -> Result<f64> {
     memory::peak(world.relayer(leader)?.process().pid().as_raw())
 }
 
+/// The node, Redis, and the relayers.
+fn pids(world: &mut World) -> Vec<i32> {
+    let mut pids = vec![world.anvil.pid(), world.redis.pid()];
+    pids.extend(world.relayers.iter_mut().map(|relayer| relayer.process().pid().as_raw()));
+    pids
+}
+
 struct Raced {
     ours: f64,
     bare: f64,
-    /// Cores that the node had meanwhile.
+    /// Cores that each had meanwhile.
     node: f64,
+    redis: f64,
+    relayers: f64,
     node_of_bare: f64,
     /// Megabytes of the leader.
     resident: f64,
@@ -215,11 +226,13 @@ struct Raced {
 async fn against_a_bare_loop(payouts: usize) -> Result<Raced> {
     let mut world = in_blocks(world(), NO_LIMIT, LARGE, OPEN_NONCES).start().await?;
     let began = queued(&mut world, payouts).await?;
-    let node = idle::cpu_of(&[world.anvil.pid()])?;
+    let pids = pids(&mut world);
+    let before = idle::cpu_of(&pids)?;
     let children: Vec<_> = (0..CHILDREN).map(load::pair).collect::<Result<_>>()?;
     bare::until_paid(&world, payouts, WITHIN).await?;
     let took = began.elapsed().as_secs_f64();
-    let node = (idle::cpu_of(&[world.anvil.pid()])?[0] - node[0]) / took;
+    let used = idle::cpu_of(&pids)?;
+    let cores: Vec<f64> = used.iter().zip(&before).map(|(after, before)| (after - before) / took).collect();
     until_done(&world, payouts).await?;
     let resident = of_leader(&mut world).await?;
     for index in 0..world.relayers.len() {
@@ -235,7 +248,9 @@ async fn against_a_bare_loop(payouts: usize) -> Result<Raced> {
     Ok(Raced {
         ours: payouts as f64 / took,
         bare: payouts as f64 / bare.took.as_secs_f64(),
-        node,
+        node: cores[0],
+        redis: cores[1],
+        relayers: cores[2..].iter().sum(),
         node_of_bare: bare.node,
         resident,
     })
