@@ -82,7 +82,15 @@ async fn in_redis(size: Size) -> Result<InRedis> {
     let full = used(&world).await?;
     ensure!(lane.store.set_final(&lane.fence, FINAL, B256::ZERO.into(), None).await?, "fenced");
     let nothing = Retention { jobs: 0, age: Duration::ZERO, nonces: 0 };
-    while lane.store.retain(&nothing).await?.more {}
+    let mut gone = 0;
+    loop {
+        let removed = lane.store.retain(&nothing).await?;
+        gone += removed.jobs;
+        if !removed.more {
+            break;
+        }
+    }
+    ensure!(gone == finished as u64, "{gone} of {finished} finished jobs have left");
     Ok(InRedis {
         waiting: (full - after) / waiting as f64,
         in_all: full / 1e9,
