@@ -122,6 +122,7 @@ impl Leader {
             .filter(|(_, tx)| tx.record.inclusion.is_none())
             .map(|(nonce, _)| *nonce)
             .collect();
+        let (mut is_lost, mut again) = (false, Vec::new());
         for (position, nonce) in waiting.into_iter().enumerate() {
             let tx = &self.open[&nonce];
             let Some(latest) = tx.record.latest() else { continue };
@@ -129,13 +130,18 @@ impl Leader {
             // Whatever stands behind the first waiting nonce waits for it, not for better fees of its own.
             let patience = if position == 0 { self.ctx.config.bump_after_blocks } else { u64::MAX };
             let due = fees::wants_bump(latest.fees, latest.head, head.number, head.base_fee, patience);
+            let blocks = tx.sent_at.map_or(u64::MAX, |sent| head.number.get().saturating_sub(sent.get()));
             if tx.wants.bump || tx.wants.cancel || due {
                 self.replace(nonce, &head, cancels).await?;
-            } else if tx.sent_at.is_none_or(|sent| head.number.get() > sent.get() + 1) {
-                self.broadcast(nonce).await?;
+                again.push(nonce);
+            } else if position == 0 && blocks > 0 {
+                // All others wait for this one. A node that takes it as new had lost it, and what follows most likely with it.
+                is_lost = self.broadcast(&[nonce], head.number).await?;
+            } else if is_lost || blocks > 1 {
+                again.push(nonce);
             }
         }
-        Ok(())
+        self.broadcast(&again, head.number).await.map(drop)
     }
 
     /// Opens the gates whose condition is over, as this block shows.

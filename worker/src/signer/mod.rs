@@ -26,6 +26,7 @@ mod reorg;
 mod resend;
 mod round_error;
 pub mod send;
+mod sending;
 mod submit;
 mod sync;
 mod takeover;

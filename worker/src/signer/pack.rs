@@ -32,6 +32,8 @@ pub struct Packed {
     pub kind: Kind,
     pub items: Vec<Brief>,
     pub gas_limit: u64,
+    /// Whether what comes next of its kind did not fit.
+    pub is_full: bool,
 }
 
 /// The outcome of a pass.
@@ -59,7 +61,7 @@ pub fn plan(ready: &[Brief], budget: &Budget, gas_of: impl Fn(Kind, &[Brief]) ->
                 Some(Ok(grown)) => grown,
                 full => {
                     if let Some(Err(full)) = full {
-                        plan.txs.push(full);
+                        plan.txs.push(Packed { is_full: true, ..full });
                     }
                     let items = vec![job.clone()];
                     let gas_limit = gas_of(kind, &items);
@@ -67,7 +69,7 @@ pub fn plan(ready: &[Brief], budget: &Budget, gas_of: impl Fn(Kind, &[Brief]) ->
                         plan.departures.push(too_large(job, gas_limit, budget.gas_per_tx));
                         continue;
                     }
-                    Packed { kind, items, gas_limit }
+                    Packed { kind, items, gas_limit, is_full: false }
                 }
             });
         }

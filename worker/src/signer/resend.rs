@@ -1,39 +1,67 @@
 //! Journaled bytes to the nodes, and better paid ones for those that are stuck: sign, journal, broadcast, in that order.
 
-use shared::ids::Nonce;
+use shared::ids::{BlockNumber, Hash32, Nonce};
 use shared::store::Journaled;
 use shared::tx_state::TxState;
 
 use super::leader::{Leader, Wants};
 use super::round_error::RoundError;
 use super::send::{self, SendAction, SendGate};
+use super::sending::{Sending, Sent};
 use super::{fees, gas};
-use crate::chain::{Head, SendOutcome};
+use crate::chain::{ChainError, Head, SendOutcome};
 use crate::gates;
 
 impl Leader {
-    /// Hands the newest journaled attempt at `nonce` to the nodes, and notes what their answer asks for.
-    pub(super) async fn broadcast(&mut self, nonce: Nonce) -> Result<(), RoundError> {
+    /// Hands the newest journaled attempts at these nonces to the nodes, in their order and some at once, and notes what the
+    /// answers ask for. Returns whether a node took one that it had not had.
+    pub(super) async fn broadcast(
+        &mut self,
+        nonces: &[Nonce],
+        head: BlockNumber,
+    ) -> Result<bool, RoundError> {
+        let mut sending = Sending::default();
+        for nonce in nonces {
+            sending.begin(self, *nonce).await;
+        }
+        self.hear(sending.all().await, head).await
+    }
+
+    /// Notes what the nodes' answers ask for, given at `head`. Returns whether one took what it had not had.
+    pub(super) async fn hear(&mut self, sent: Vec<Sent>, head: BlockNumber) -> Result<bool, RoundError> {
+        let mut is_news = false;
+        for Sent { nonce, hash, answer } in sent {
+            is_news |= matches!(answer, Ok(SendOutcome::Accepted));
+            self.hear_one(nonce, hash, &answer, head).await?;
+        }
+        Ok(is_news)
+    }
+
+    async fn hear_one(
+        &mut self,
+        nonce: Nonce,
+        hash: Hash32,
+        answer: &Result<SendOutcome, ChainError>,
+        head: BlockNumber,
+    ) -> Result<(), RoundError> {
         let Some(tx) = self.open.get_mut(&nonce) else { return Ok(()) };
-        let Some(attempt) = tx.record.latest() else { return Ok(()) };
-        let answer = self.ctx.chain.broadcast(&attempt.raw).await;
-        let action = send::action(&answer, tx.wants.refusals);
-        let outcome = crate::metrics::ByOutcome { outcome: send::name(&answer) };
+        let action = send::action(answer, tx.wants.refusals);
+        let outcome = crate::metrics::ByOutcome { outcome: send::name(answer) };
         self.ctx.metrics.broadcasts.get_or_create(&outcome).inc();
-        if !matches!(answer, Ok(SendOutcome::Accepted | SendOutcome::AlreadyKnown)) {
-            tracing::warn!(nonce = nonce.get(), tx.hash = %attempt.hash, ?answer, ?action, "broadcast");
+        let is_known = matches!(answer, Ok(SendOutcome::Accepted | SendOutcome::AlreadyKnown));
+        if is_known {
+            // A cancel that is journaled stays one.
+            tx.wants.cancel = false;
+        } else {
+            tracing::warn!(nonce = nonce.get(), tx.hash = %hash, ?answer, ?action, "broadcast");
         }
         if matches!(answer, Ok(SendOutcome::NonceTooLow)) {
             self.ctx.metrics.nonce_errors.inc();
         }
-        tx.wants.refusals = if send::is_refusal(&answer) { tx.wants.refusals + 1 } else { 0 };
-        if matches!(answer, Ok(SendOutcome::Accepted | SendOutcome::AlreadyKnown)) {
-            // A cancel that is journaled stays one.
-            tx.wants.cancel = false;
-        }
+        tx.wants.refusals = if send::is_refusal(answer) { tx.wants.refusals + 1 } else { 0 };
         tx.wants.money = matches!(action, SendAction::CloseGate(SendGate::GasMoneyLow));
         match action {
-            SendAction::Known => tx.sent_at = self.last_head.map(|head| head.number).or(Some(attempt.head)),
+            SendAction::Known => tx.sent_at = Some(head),
             SendAction::Bump => tx.wants.bump = true,
             SendAction::RaiseGas => (tx.wants.bump, tx.wants.more_gas) = (true, true),
             SendAction::Cancel => tx.wants.cancel = true,
@@ -47,7 +75,7 @@ impl Leader {
         Ok(())
     }
 
-    /// Journals and broadcasts a better paid attempt, or a cancel, at an open nonce.
+    /// Journals a better paid attempt, or a cancel, at an open nonce; what is journaled is to be broadcast then.
     pub(super) async fn replace(
         &mut self,
         nonce: Nonce,
@@ -68,8 +96,7 @@ impl Leader {
                 block.base_fee = head.base_fee,
                 "a better paid attempt would cost more than MAX_FEE_GWEI allows; sending the last one again"
             );
-            self.fees(head).await?;
-            return self.broadcast(nonce).await;
+            return self.fees(head).await.map(drop);
         };
         let gas_limit = match (cancel, tx.wants.more_gas) {
             (true, _) => gas::TRANSFER,
@@ -102,6 +129,6 @@ impl Leader {
             let refusals = if cancel { 0 } else { tx.wants.refusals };
             tx.wants = Wants { refusals, ..Wants::default() };
         }
-        self.broadcast(nonce).await
+        Ok(())
     }
 }

@@ -14,6 +14,7 @@ use super::gas::{PayoutMix, Tokens};
 use super::leader::{Leader, OpenTx, Wants};
 use super::pack::{self, Budget, Packed};
 use super::round_error::RoundError;
+use super::sending::Sending;
 use super::takeover::intent_kind;
 use super::{fees, gas};
 use crate::chain::{Conditions, Head};
@@ -46,8 +47,26 @@ enum Submitted {
 }
 
 impl Leader {
-    /// Signs what is ready, as long as nonces, money and lease allow.
+    /// Signs what is ready, as long as nonces, money and lease allow, and hands it to the nodes.
     pub(super) async fn sign_ready(&mut self, head: Head) -> Result<(), RoundError> {
+        let mut sending = Sending::default();
+        let signed = self.sign_and_send(head, &mut sending).await;
+        // What is under way is journaled: what nodes say of it counts also where the rest was cut short.
+        let heard = self.hear_all(&mut sending, head).await;
+        signed.and(heard)
+    }
+
+    async fn hear_all(&mut self, sending: &mut Sending, head: Head) -> Result<(), RoundError> {
+        let sent = sending.all().await;
+        if sent.is_empty() {
+            return Ok(());
+        }
+        self.hear(sent, head.number).await?;
+        crash_point!("after_broadcast");
+        Ok(())
+    }
+
+    async fn sign_and_send(&mut self, head: Head, sending: &mut Sending) -> Result<(), RoundError> {
         // What does not fit into this pass's transactions is the beginning of the next: the journal refuses whatever is not ready
         // any more by then.
         let mut ready = Ready::default();
@@ -58,14 +77,18 @@ impl Leader {
             }
             self.may_sign()?;
             let more = SLICE - ready.jobs.len();
-            if more > 0 && !self.ctx.store.read_ready(&self.fence, &mut ready, more).await? {
+            if more > 0
+                && !sending.meanwhile(self.ctx.store.read_ready(&self.fence, &mut ready, more)).await?
+            {
                 return Err(RoundError::Fenced);
             }
             if ready.jobs.is_empty() {
                 return Ok(());
             }
-            let (at, conditions) = self.conditions_at(head).await?;
-            let Some(gas) = self.affordable_gas(&head, &conditions).await? else { return Ok(()) };
+            let (at, conditions) = sending.meanwhile(self.conditions_at(head)).await?;
+            let Some(gas) = sending.meanwhile(self.affordable_gas(&head, &conditions)).await? else {
+                return Ok(());
+            };
             let plan = self.pack(&ready.jobs, free, gas, &head, &at, &conditions);
             for (gate, reason) in &plan.close {
                 self.close_gate(*gate, reason).await?;
@@ -81,12 +104,17 @@ impl Leader {
                 return Ok(());
             }
             for packed in plan.txs {
+                // A batch with room left waits for those under way: what becomes ready meanwhile makes it cheaper.
+                if !packed.is_full && !sending.is_idle() {
+                    self.hear_all(sending, head).await?;
+                    break;
+                }
                 // What was just signed is to be paid for as well: the rest is packed again, to what is left.
                 if self.affordable_gas(&head, &conditions).await?.is_none_or(|gas| packed.gas_limit > gas) {
                     break;
                 }
-                let jobs: Vec<JobId> = packed.items.iter().map(|job| job.id).collect();
-                match self.submit(packed, &head).await? {
+                let (nonce, jobs) = (self.next, packed.items.iter().map(|job| job.id).collect::<Vec<_>>());
+                match sending.meanwhile(self.journal(packed, &head)).await? {
                     Submitted::Yes => gone.extend(jobs),
                     Submitted::Stop => return Ok(()),
                     Submitted::Repack => {
@@ -94,6 +122,7 @@ impl Leader {
                         break;
                     }
                 }
+                sending.begin(self, nonce).await;
             }
             ready.jobs.retain(|job| !gone.contains(&job.id));
         }
@@ -199,7 +228,8 @@ impl Leader {
         Ok(fees)
     }
 
-    async fn submit(&mut self, packed: Packed, head: &Head) -> Result<Submitted, RoundError> {
+    /// Signs and journals: what is journaled is to be broadcast then.
+    async fn journal(&mut self, packed: Packed, head: &Head) -> Result<Submitted, RoundError> {
         self.may_sign()?;
         let Some(first) = packed.items.first() else { return Ok(Submitted::Yes) };
         let contracts = Contracts { registry: self.ctx.config.registry, payout: self.ctx.config.payout };
@@ -248,8 +278,6 @@ impl Leader {
         crash_point!("after_journal");
         self.next = nonce.next();
         self.remember(nonce, intent, attempt, packed.items);
-        self.broadcast(nonce).await?;
-        crash_point!("after_broadcast");
         Ok(Submitted::Yes)
     }
 

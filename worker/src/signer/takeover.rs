@@ -69,9 +69,7 @@ impl Leader {
         }
         crash_point!("after_next_nonce");
         self.next = next;
-        for nonce in plan.rebroadcast {
-            self.broadcast(nonce).await?;
-        }
+        self.broadcast(&plan.rebroadcast, head).await?;
         crash_point!("after_takeover_broadcast");
         self.holes = Holes::found(plan.fill, unreadable, found.closed_below);
         Ok(())
@@ -218,7 +216,7 @@ impl Leader {
         tracing::warn!(nonce = nonce.get(), tx.hash = %attempt.hash, "closing a hole in the nonces");
         crash_point!("after_filler_journal");
         self.remember(nonce, intent, attempt, Vec::new());
-        self.broadcast(nonce).await
+        self.broadcast(&[nonce], head.number).await.map(drop)
     }
 }
 

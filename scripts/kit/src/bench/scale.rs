@@ -16,34 +16,40 @@ const LATE: u64 = 20;
 /// Few a claim, so that the wait for the node is what takes the time.
 const CLAIM_COUNT: usize = 10;
 const RELAYERS: [usize; 3] = [1, 2, 4];
+const ROUNDS: usize = 3;
 const CALLERS: usize = 100;
 const WITHIN: Duration = Duration::from_secs(300);
 
 pub(super) async fn measure(size: Size) -> Result<Report> {
     let jobs = size.of(JOBS);
-    let mut rates = Vec::new();
-    let mut limits = Vec::new();
-    for relayers in RELAYERS {
-        rates.push(checks(relayers, jobs).await?);
-        limits.push(payouts(relayers, jobs).await?);
+    let (mut rates, mut paid, mut shares) =
+        (RELAYERS.map(|_| vec![]), RELAYERS.map(|_| vec![]), RELAYERS.map(|_| vec![]));
+    for _ in 0..ROUNDS {
+        for (at, relayers) in RELAYERS.into_iter().enumerate() {
+            rates[at].push(checks(relayers, jobs).await?);
+            let (rate, share) = payouts(relayers, jobs).await?;
+            paid[at].push(rate);
+            shares[at].push(share);
+        }
     }
-    let mut figures: Vec<Figure> = rates
-        .iter()
-        .zip(RELAYERS)
-        .map(|(rate, relayers)| Figure::of(&format!("checks, relayers: {relayers}"), "/s", &[*rate]))
-        .collect();
-    for (rate, relayers) in rates.iter().zip([1.0, 2.0, 4.0]).skip(1) {
+    let mut figures = Vec::new();
+    for (rates, relayers) in rates.iter().zip(RELAYERS) {
+        figures.push(Figure::of(&format!("checks, relayers: {relayers}"), "/s", rates));
+    }
+    for (many, relayers) in rates.iter().zip([1.0, 2.0, 4.0]).skip(1) {
         let name = format!("of what {relayers} times one would do");
-        figures.push(Figure::of(&name, "", &[rate / (rates[0] * relayers)]).at_least(0.8).ratio());
+        let ratios: Vec<f64> =
+            many.iter().zip(&rates[0]).map(|(many, one)| many / (one * relayers)).collect();
+        figures.push(Figure::of(&name, "", &ratios).at_least(0.8).ratio());
     }
-    for ((rate, share), relayers) in limits.into_iter().zip(RELAYERS) {
-        figures.push(Figure::of(&format!("payouts, relayers: {relayers}"), "/s", &[rate]));
+    for ((rates, shares), relayers) in paid.iter().zip(&shares).zip(RELAYERS) {
+        figures.push(Figure::of(&format!("payouts, relayers: {relayers}"), "/s", rates));
         let name = format!("share of the blocks that is ours, relayers: {relayers}");
-        figures.push(Figure::of(&name, "", &[share]));
+        figures.push(Figure::of(&name, "", shares));
     }
     let about = format!(
         "{jobs} jobs checked while signing is paused, {CLAIM_COUNT} a claim, each answer of the node {LATE} ms late; then as many \
-         paid in blocks of 1 s and 30M gas"
+         paid in blocks of 1 s and 30M gas; {ROUNDS} rounds"
     );
     Ok(Report { subject: "scale".into(), about, figures })
 }

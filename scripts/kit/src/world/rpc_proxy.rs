@@ -67,6 +67,8 @@ pub enum Fault {
     SwallowSend,
     /// The same for `n` of a hundred transactions, by their hashes: always for the same ones.
     SwallowSome(u64),
+    /// Transactions are passed on at once, and the answer to that comes `n` milliseconds late.
+    SlowSend(u64),
     /// Transactions are accepted with their right hash, and never passed on.
     DropSend,
     /// No logs: neither when asked for, nor in receipts.

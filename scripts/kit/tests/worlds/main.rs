@@ -19,6 +19,7 @@ mod pause;
 mod reconcile;
 mod recovery;
 mod refunds;
+mod sending;
 mod start;
 mod support;
 mod waiting;

@@ -54,6 +54,11 @@ impl Upstream {
                 let answer = self.forward(question).await;
                 (!is_among(n, question)).then_some(answer)
             }
+            Fault::SlowSend(n) if method == "eth_sendRawTransaction" => {
+                let answer = self.forward(question).await;
+                tokio::time::sleep(Duration::from_millis(n)).await;
+                Some(answer)
+            }
             Fault::DropSend if method == "eth_sendRawTransaction" => Some(accepted(question)),
             Fault::Tip(n) if method == "eth_maxPriorityFeePerGas" => Some(result(question, hex(n))),
             Fault::Slow(n) => {

@@ -1,0 +1,107 @@
+//! How signed transactions get to the nodes: full batches side by side, one with room left after those under way, and what
+//! a node forgets again at the next block.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use kit::world::process::until;
+use kit::world::{Builder, Client, Fault, Mining, Node, World};
+
+use crate::support::{LIMIT, all_paid_once, at_stage, flood, pay, quick, registered, wallet};
+
+/// Registration needs blocks; from then on none is made.
+async fn without_blocks(builder: Builder) -> Result<(World, Client, String)> {
+    let world = builder.start().await?;
+    let client = world.client()?;
+    let (child, _) = registered(&client).await?;
+    world.anvil.set_mining(Mining::Manual).await?;
+    Ok((world, client, child))
+}
+
+/// Waits until the node's pool has so many transactions, and no more.
+async fn in_the_pool(world: &World, expected: u64) -> Result<()> {
+    until("transactions in the pool", LIMIT, || async {
+        let (pending, queued) = world.anvil.pool().await?;
+        ensure!(pending + queued == expected, "{pending} pending, {queued} queued");
+        Ok(Some(()))
+    })
+    .await
+}
+
+/// How many of these jobs each of their transactions carries, in order of the nonces.
+async fn sizes(client: &Client, jobs: &[String]) -> Result<Vec<usize>> {
+    let mut sizes = BTreeMap::<u64, usize>::new();
+    for job in jobs {
+        let record = at_stage(client, job, "submitted").await?;
+        let nonce = record["tx"]["nonce"].as_u64().with_context(|| format!("no nonce: {record:#}"))?;
+        *sizes.entry(nonce).or_default() += 1;
+    }
+    Ok(sizes.into_values().collect())
+}
+
+/// A world whose node answers so late to each transaction, with `count` jobs checked that may be signed from now on, eight to
+/// a transaction.
+async fn ready_for_a_slow_node(late: u64, count: usize) -> Result<(World, Client, Vec<String>)> {
+    let builder = quick()
+        .relayer_env("RPC_TIMEOUT_MS", 10_000)
+        .relayer_env("CLAIM_MIN_IDLE_MS", 60_000)
+        .relayer_env("BATCH_GAS", 1_000_000)
+        .endpoints(&[Node::Proxy(Fault::SlowSend(late))]);
+    let (world, client, child) = without_blocks(builder).await?;
+    client.pause("signing", "until all are checked").await?.expect(&[200])?;
+    let jobs = flood(&client, &[child], count, "first").await?;
+    for job in &jobs {
+        at_stage(&client, job, "ready").await?;
+    }
+    client.resume("signing", "all are checked").await?.expect(&[200])?;
+    Ok((world, client, jobs))
+}
+
+#[tokio::test]
+async fn full_batches_are_handed_to_a_slow_node_side_by_side() -> Result<()> {
+    let late = Duration::from_secs(1);
+    let (world, client, jobs) = ready_for_a_slow_node(1_000, 56).await?;
+    let began = Instant::now();
+    assert_eq!(sizes(&client, &jobs).await?, [8; 7]);
+    in_the_pool(&world, 7).await?;
+    let took = began.elapsed();
+    assert!(took < late * 3, "seven batches took {took:?}, each answer {late:?}");
+
+    world.anvil.set_mining(Mining::Every(1)).await?;
+    all_paid_once(&world, &client, &jobs).await
+}
+
+#[tokio::test]
+async fn a_batch_with_room_left_waits_for_those_under_way_and_takes_what_comes_meanwhile() -> Result<()> {
+    let (world, client, mut jobs) = ready_for_a_slow_node(5_000, 20).await?;
+    in_the_pool(&world, 2).await?;
+    jobs.extend(flood(&client, &[wallet(0xc0, 0)], 3, "next").await?);
+    assert_eq!(sizes(&client, &jobs).await?, [8, 8, 7]);
+
+    world.anvil.set_mining(Mining::Every(1)).await?;
+    all_paid_once(&world, &client, &jobs).await
+}
+
+#[tokio::test]
+async fn what_a_node_forgot_is_sent_again_at_the_next_block() -> Result<()> {
+    let (world, client, child) = without_blocks(quick()).await?;
+    let mut jobs = Vec::new();
+    for n in 0..4 {
+        let job = pay(&client, &child, 1, &format!("forgotten_{n}")).await?.remove(0);
+        at_stage(&client, &job, "submitted").await?;
+        jobs.push(job);
+    }
+    in_the_pool(&world, 4).await?;
+    world.anvil.drop_all_transactions().await?;
+    in_the_pool(&world, 0).await?;
+
+    world.anvil.mine(1).await?;
+    in_the_pool(&world, 4).await?;
+    for job in &jobs {
+        let record = client.job(job).await?;
+        assert_eq!(record["tx"]["attempts"].as_array().map(Vec::len), Some(1), "{record:#}");
+    }
+    world.anvil.set_mining(Mining::Every(1)).await?;
+    all_paid_once(&world, &client, &jobs).await
+}
