@@ -9,6 +9,7 @@ use shared::tx_state::TxState;
 use super::fees;
 use super::leader::Leader;
 use super::round_error::{RoundError, broke_off};
+use super::sending::Sending;
 use crate::chain::{ChainEventKind, Gate, Head, NonceRange};
 use crate::gates;
 
@@ -122,7 +123,20 @@ impl Leader {
             .filter(|(_, tx)| tx.record.inclusion.is_none())
             .map(|(nonce, _)| *nonce)
             .collect();
-        let (mut is_lost, mut again) = (false, Vec::new());
+        let mut sending = Sending::new(self.ctx.chain.clone());
+        let pushed = self.push(waiting, head, &mut sending).await;
+        // What is under way is journaled: what nodes say of it counts also where the rest was cut short.
+        let heard = self.hear(sending.all().await, head.number).await;
+        pushed.and(heard.map(drop))
+    }
+
+    async fn push(
+        &mut self,
+        waiting: Vec<Nonce>,
+        head: Head,
+        sending: &mut Sending,
+    ) -> Result<(), RoundError> {
+        let mut is_lost = false;
         for (position, nonce) in waiting.into_iter().enumerate() {
             let tx = &self.open[&nonce];
             let Some(latest) = tx.record.latest() else { continue };
@@ -132,16 +146,16 @@ impl Leader {
             let due = fees::wants_bump(latest.fees, latest.head, head.number, head.base_fee, patience);
             let blocks = tx.sent_at.map_or(u64::MAX, |sent| head.number.get().saturating_sub(sent.get()));
             if tx.wants.bump || tx.wants.cancel || due {
-                self.replace(nonce, &head, cancels).await?;
-                again.push(nonce);
+                sending.meanwhile(self.replace(nonce, &head, cancels)).await?;
+                self.begin(sending, nonce).await;
             } else if position == 0 && blocks > 0 {
                 // All others wait for this one. A node that takes it as new had lost it, and what follows most likely with it.
                 is_lost = self.broadcast(&[nonce], head.number).await?;
             } else if is_lost || blocks > 1 {
-                again.push(nonce);
+                self.begin(sending, nonce).await;
             }
         }
-        self.broadcast(&again, head.number).await.map(drop)
+        Ok(())
     }
 
     /// Opens the gates whose condition is over, as this block shows.

@@ -52,7 +52,7 @@ pub enum Passed {
 pub(super) struct OpenTx {
     pub(super) record: TxRecord,
     pub(super) jobs: Vec<Brief>,
-    /// The head at which its newest attempt was last handed to the nodes.
+    /// The head at which a node last said that it has this nonce.
     pub(super) sent_at: Option<BlockNumber>,
     pub(super) wants: Wants,
     /// The deep block since which it is consumed without a receipt.

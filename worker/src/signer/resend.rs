@@ -4,7 +4,7 @@ use shared::ids::{BlockNumber, Hash32, Nonce};
 use shared::store::Journaled;
 use shared::tx_state::TxState;
 
-use super::leader::{Leader, Wants};
+use super::leader::{Leader, OpenTx, Wants};
 use super::round_error::RoundError;
 use super::send::{self, SendAction, SendGate};
 use super::sending::{Sending, Sent};
@@ -20,17 +20,24 @@ impl Leader {
         nonces: &[Nonce],
         head: BlockNumber,
     ) -> Result<bool, RoundError> {
-        let mut sending = Sending::default();
+        let mut sending = Sending::new(self.ctx.chain.clone());
         for nonce in nonces {
-            sending.begin(self, *nonce).await;
+            self.begin(&mut sending, *nonce).await;
         }
         self.hear(sending.all().await, head).await
+    }
+
+    /// Begins to hand the newest journaled attempt at `nonce` to the nodes.
+    pub(super) async fn begin(&self, sending: &mut Sending, nonce: Nonce) {
+        if let Some(attempt) = self.open.get(&nonce).and_then(|tx| tx.record.latest()) {
+            sending.begin(nonce, attempt).await;
+        }
     }
 
     /// Notes what the nodes' answers ask for, given at `head`. Returns whether one took what it had not had.
     pub(super) async fn hear(&mut self, sent: Vec<Sent>, head: BlockNumber) -> Result<bool, RoundError> {
         let mut is_news = false;
-        for Sent { nonce, hash, answer } in sent {
+        for Sent { nonce, hash, answer, .. } in sent {
             is_news |= matches!(answer, Ok(SendOutcome::Accepted));
             self.hear_one(nonce, hash, &answer, head).await?;
         }
@@ -44,18 +51,21 @@ impl Leader {
         answer: &Result<SendOutcome, ChainError>,
         head: BlockNumber,
     ) -> Result<(), RoundError> {
-        let Some(tx) = self.open.get_mut(&nonce) else { return Ok(()) };
+        let is_latest = |tx: &&mut OpenTx| tx.record.latest().is_some_and(|latest| latest.hash == hash);
+        let Some(tx) = self.open.get_mut(&nonce).filter(is_latest) else { return Ok(()) };
         let action = send::action(answer, tx.wants.refusals);
         let outcome = crate::metrics::ByOutcome { outcome: send::name(answer) };
         self.ctx.metrics.broadcasts.get_or_create(&outcome).inc();
         let is_known = matches!(answer, Ok(SendOutcome::Accepted | SendOutcome::AlreadyKnown));
+        // A node once took this transaction or an attempt before it, so a block has the nonce by now.
+        let is_mined = matches!(answer, Ok(SendOutcome::NonceTooLow)) && tx.sent_at.is_some();
         if is_known {
             // A cancel that is journaled stays one.
             tx.wants.cancel = false;
-        } else {
+        } else if !is_mined {
             tracing::warn!(nonce = nonce.get(), tx.hash = %hash, ?answer, ?action, "broadcast");
         }
-        if matches!(answer, Ok(SendOutcome::NonceTooLow)) {
+        if matches!(answer, Ok(SendOutcome::NonceTooLow)) && !is_mined {
             self.ctx.metrics.nonce_errors.inc();
         }
         tx.wants.refusals = if send::is_refusal(answer) { tx.wants.refusals + 1 } else { 0 };

@@ -2,43 +2,53 @@
 //! One after the other, a node that answers late would be the limit of how fast anything is sent.
 
 use std::pin::pin;
+use std::sync::Arc;
 
+use alloy::primitives::Bytes;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use shared::ids::{Hash32, Nonce};
+use shared::tx::Attempt;
 
-use super::leader::Leader;
 use super::receipts::AT_ONCE;
-use crate::chain::{ChainError, SendOutcome};
+use super::send::{self, SendAction};
+use crate::chain::{Chain, ChainError, SendOutcome};
 
 /// What the nodes said of one.
 pub(super) struct Sent {
     pub(super) nonce: Nonce,
     pub(super) hash: Hash32,
     pub(super) answer: Result<SendOutcome, ChainError>,
+    raw: Bytes,
 }
 
-#[derive(Default)]
 pub(super) struct Sending {
+    chain: Arc<dyn Chain>,
     running: FuturesUnordered<BoxFuture<'static, Sent>>,
     sent: Vec<Sent>,
 }
 
 impl Sending {
+    pub(super) fn new(chain: Arc<dyn Chain>) -> Self {
+        Self { chain, running: FuturesUnordered::new(), sent: Vec::new() }
+    }
+
     /// Whether nothing is under way.
     pub(super) fn is_idle(&self) -> bool {
         self.running.is_empty()
     }
 
-    /// Begins with the newest journaled attempt at `nonce`, once one of the others has been answered where many are under way.
-    pub(super) async fn begin(&mut self, leader: &Leader, nonce: Nonce) {
-        let Some(attempt) = leader.open.get(&nonce).and_then(|tx| tx.record.latest()) else { return };
-        let (chain, hash, raw) = (leader.ctx.chain.clone(), attempt.hash, attempt.raw.clone());
+    /// Begins with a journaled attempt, once one of the others has been answered where many are under way.
+    pub(super) async fn begin(&mut self, nonce: Nonce, attempt: &Attempt) {
+        let (chain, hash, raw) = (self.chain.clone(), attempt.hash, attempt.raw.clone());
         while self.running.len() >= AT_ONCE {
             self.sent.extend(self.running.next().await);
         }
-        self.running.push(Box::pin(async move { Sent { nonce, hash, answer: chain.broadcast(&raw).await } }));
+        self.running.push(Box::pin(async move {
+            let answer = chain.broadcast(&raw).await;
+            Sent { nonce, hash, answer, raw }
+        }));
     }
 
     /// Does `work`, and takes what is answered meanwhile.
@@ -53,9 +63,29 @@ impl Sending {
         }
     }
 
-    /// Waits for the rest. All answers.
+    /// Waits for the rest. All answers, in the order of their nonces.
     pub(super) async fn all(&mut self) -> Vec<Sent> {
         self.sent.extend(self.running.by_ref().collect::<Vec<_>>().await);
-        std::mem::take(&mut self.sent)
+        let mut sent = std::mem::take(&mut self.sent);
+        sent.sort_by_key(|sent| sent.nonce);
+        if sent.len() > 1 {
+            refused_again(&*self.chain, &mut sent).await;
+        }
+        sent
+    }
+}
+
+/// Sends what was refused once more, in order, as far as it is taken: side by side, it may have come before a lower nonce,
+/// to a node that takes none above the next.
+async fn refused_again(chain: &dyn Chain, sent: &mut [Sent]) {
+    let is_refused = |sent: &Sent| match &sent.answer {
+        Ok(SendOutcome::PoolFull) => true,
+        answer => send::is_refusal(answer),
+    };
+    for sent in sent.iter_mut().filter(|sent| is_refused(sent)) {
+        sent.answer = chain.broadcast(&sent.raw).await;
+        if send::action(&sent.answer, 0) != SendAction::Known {
+            return;
+        }
     }
 }

@@ -37,9 +37,9 @@ fn gas_limit(kind: Kind, items: &[Brief]) -> u64 {
     }
 }
 
-/// What a submission came to.
+/// What signing and journaling came to.
 enum Submitted {
-    Yes,
+    At(Nonce),
     /// Nothing more can be signed in this round.
     Stop,
     /// Some of its jobs may not be signed any more: read again and pack again.
@@ -49,7 +49,7 @@ enum Submitted {
 impl Leader {
     /// Signs what is ready, as long as nonces, money and lease allow, and hands it to the nodes.
     pub(super) async fn sign_ready(&mut self, head: Head) -> Result<(), RoundError> {
-        let mut sending = Sending::default();
+        let mut sending = Sending::new(self.ctx.chain.clone());
         let signed = self.sign_and_send(head, &mut sending).await;
         // What is under way is journaled: what nodes say of it counts also where the rest was cut short.
         let heard = self.hear_all(&mut sending, head).await;
@@ -69,7 +69,7 @@ impl Leader {
     async fn sign_and_send(&mut self, head: Head, sending: &mut Sending) -> Result<(), RoundError> {
         // What does not fit into this pass's transactions is the beginning of the next: the journal refuses whatever is not ready
         // any more by then.
-        let mut ready = Ready::default();
+        let (mut ready, mut has_waited) = (Ready::default(), false);
         loop {
             let free = self.ctx.config.max_open_nonces.saturating_sub(self.open.len());
             if free == 0 {
@@ -103,26 +103,31 @@ impl Leader {
             if plan.txs.is_empty() && !progressed {
                 return Ok(());
             }
+            // Once: where one kind keeps coming, the other would never have its turn.
+            let may_wait = !std::mem::take(&mut has_waited);
             for packed in plan.txs {
                 // A batch with room left waits for those under way: what becomes ready meanwhile makes it cheaper.
-                if !packed.is_full && !sending.is_idle() {
+                if may_wait && !packed.is_full && !sending.is_idle() {
                     self.hear_all(sending, head).await?;
+                    has_waited = true;
                     break;
                 }
                 // What was just signed is to be paid for as well: the rest is packed again, to what is left.
                 if self.affordable_gas(&head, &conditions).await?.is_none_or(|gas| packed.gas_limit > gas) {
                     break;
                 }
-                let (nonce, jobs) = (self.next, packed.items.iter().map(|job| job.id).collect::<Vec<_>>());
+                let jobs: Vec<JobId> = packed.items.iter().map(|job| job.id).collect();
                 match sending.meanwhile(self.journal(packed, &head)).await? {
-                    Submitted::Yes => gone.extend(jobs),
+                    Submitted::At(nonce) => {
+                        gone.extend(jobs);
+                        self.begin(sending, nonce).await;
+                    }
                     Submitted::Stop => return Ok(()),
                     Submitted::Repack => {
                         ready = Ready::default();
                         break;
                     }
                 }
-                sending.begin(self, nonce).await;
             }
             ready.jobs.retain(|job| !gone.contains(&job.id));
         }
@@ -231,7 +236,7 @@ impl Leader {
     /// Signs and journals: what is journaled is to be broadcast then.
     async fn journal(&mut self, packed: Packed, head: &Head) -> Result<Submitted, RoundError> {
         self.may_sign()?;
-        let Some(first) = packed.items.first() else { return Ok(Submitted::Yes) };
+        let Some(first) = packed.items.first() else { return Ok(Submitted::Stop) };
         let contracts = Contracts { registry: self.ctx.config.registry, payout: self.ctx.config.payout };
         let (to, data) = calls::encode(contracts, packed.kind, &packed.items);
         let held =
@@ -278,7 +283,7 @@ impl Leader {
         crash_point!("after_journal");
         self.next = nonce.next();
         self.remember(nonce, intent, attempt, packed.items);
-        Ok(Submitted::Yes)
+        Ok(Submitted::At(nonce))
     }
 
     /// Takes out, before it is journaled, what no node would take: halved where there are several items, else failed.

@@ -69,6 +69,8 @@ pub enum Fault {
     SwallowSome(u64),
     /// Transactions are passed on at once, and the answer to that comes `n` milliseconds late.
     SlowSend(u64),
+    /// A transaction whose nonce is above the account's next is refused; and those of every other nonce come late.
+    NoGaps,
     /// Transactions are accepted with their right hash, and never passed on.
     DropSend,
     /// No logs: neither when asked for, nor in receipts.

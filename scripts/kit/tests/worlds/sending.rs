@@ -40,33 +40,34 @@ async fn sizes(client: &Client, jobs: &[String]) -> Result<Vec<usize>> {
     Ok(sizes.into_values().collect())
 }
 
-/// A world whose node answers so late to each transaction, with `count` jobs checked that may be signed from now on, eight to
-/// a transaction.
-async fn ready_for_a_slow_node(late: u64, count: usize) -> Result<(World, Client, Vec<String>)> {
+/// A world whose node has `fault`, with `count` jobs checked that may be signed from now on, eight to a transaction; and their
+/// child.
+async fn ready(fault: Fault, count: usize) -> Result<(World, Client, String, Vec<String>)> {
     let builder = quick()
         .relayer_env("RPC_TIMEOUT_MS", 10_000)
         .relayer_env("CLAIM_MIN_IDLE_MS", 60_000)
         .relayer_env("BATCH_GAS", 1_000_000)
-        .endpoints(&[Node::Proxy(Fault::SlowSend(late))]);
+        .endpoints(&[Node::Proxy(fault)]);
     let (world, client, child) = without_blocks(builder).await?;
     client.pause("signing", "until all are checked").await?.expect(&[200])?;
-    let jobs = flood(&client, &[child], count, "first").await?;
+    let jobs = flood(&client, std::slice::from_ref(&child), count, "first").await?;
     for job in &jobs {
         at_stage(&client, job, "ready").await?;
     }
     client.resume("signing", "all are checked").await?.expect(&[200])?;
-    Ok((world, client, jobs))
+    Ok((world, client, child, jobs))
 }
 
 #[tokio::test]
 async fn full_batches_are_handed_to_a_slow_node_side_by_side() -> Result<()> {
     let late = Duration::from_secs(1);
-    let (world, client, jobs) = ready_for_a_slow_node(1_000, 56).await?;
+    let (world, client, _, jobs) = ready(Fault::SlowSend(1_000), 56).await?;
     let began = Instant::now();
     assert_eq!(sizes(&client, &jobs).await?, [8; 7]);
     in_the_pool(&world, 7).await?;
     let took = began.elapsed();
-    assert!(took < late * 3, "seven batches took {took:?}, each answer {late:?}");
+    // The last has room left, and waits for the others; one after the other they take seven.
+    assert!(took < late * 5, "seven batches took {took:?}, each answer {late:?}");
 
     world.anvil.set_mining(Mining::Every(1)).await?;
     all_paid_once(&world, &client, &jobs).await
@@ -74,10 +75,49 @@ async fn full_batches_are_handed_to_a_slow_node_side_by_side() -> Result<()> {
 
 #[tokio::test]
 async fn a_batch_with_room_left_waits_for_those_under_way_and_takes_what_comes_meanwhile() -> Result<()> {
-    let (world, client, mut jobs) = ready_for_a_slow_node(5_000, 20).await?;
+    let (world, client, child, mut jobs) = ready(Fault::SlowSend(5_000), 20).await?;
     in_the_pool(&world, 2).await?;
-    jobs.extend(flood(&client, &[wallet(0xc0, 0)], 3, "next").await?);
+    jobs.extend(flood(&client, &[child], 3, "next").await?);
     assert_eq!(sizes(&client, &jobs).await?, [8, 8, 7]);
+
+    world.anvil.set_mining(Mining::Every(1)).await?;
+    all_paid_once(&world, &client, &jobs).await
+}
+
+#[tokio::test]
+async fn a_node_that_takes_no_nonce_above_the_next_has_all_without_another_block() -> Result<()> {
+    let (world, client, _, jobs) = ready(Fault::NoGaps, 56).await?;
+    assert_eq!(sizes(&client, &jobs).await?, [8; 7]);
+    in_the_pool(&world, 7).await?;
+
+    world.anvil.set_mining(Mining::Every(1)).await?;
+    all_paid_once(&world, &client, &jobs).await
+}
+
+#[tokio::test]
+async fn a_payout_has_its_turn_while_registrations_keep_coming() -> Result<()> {
+    let builder = quick()
+        .relayer_env("RPC_TIMEOUT_MS", 5_000)
+        .relayer_env("CLAIM_MIN_IDLE_MS", 30_000)
+        .endpoints(&[Node::Proxy(Fault::SlowSend(1_000))]);
+    let (world, client, child) = without_blocks(builder).await?;
+    let registering = async {
+        for n in 0..40 {
+            client.register(&wallet(0xc2, n), Some(&wallet(0xb2, n))).await?.expect(&[202])?;
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+        anyhow::bail!("all registrations came before the payout was signed")
+    };
+    let paying = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let jobs = pay(&client, &child, 1, "beside").await?;
+        at_stage(&client, &jobs[0], "submitted").await?;
+        anyhow::Ok(jobs)
+    };
+    let jobs = tokio::select! {
+        paid = paying => paid?,
+        ended = registering => ended?,
+    };
 
     world.anvil.set_mining(Mining::Every(1)).await?;
     all_paid_once(&world, &client, &jobs).await

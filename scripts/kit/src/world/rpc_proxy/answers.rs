@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use alloy::consensus::transaction::SignerRecoverable as _;
+use alloy::consensus::{Transaction as _, TxEnvelope};
+use alloy::eips::eip2718::Decodable2718 as _;
 use alloy::primitives::{B256, Bytes, keccak256};
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -59,6 +62,7 @@ impl Upstream {
                 tokio::time::sleep(Duration::from_millis(n)).await;
                 Some(answer)
             }
+            Fault::NoGaps if method == "eth_sendRawTransaction" => Some(self.in_order(question).await),
             Fault::DropSend if method == "eth_sendRawTransaction" => Some(accepted(question)),
             Fault::Tip(n) if method == "eth_maxPriorityFeePerGas" => Some(result(question, hex(n))),
             Fault::Slow(n) => {
@@ -85,6 +89,22 @@ impl Upstream {
     async fn ask(&self, method: &str, params: Value) -> Value {
         let question = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
         self.forward(&question).await["result"].take()
+    }
+
+    async fn in_order(&self, question: &Value) -> Value {
+        let raw: Option<Bytes> = question["params"][0].as_str().and_then(|raw| raw.parse().ok());
+        let tx = raw.and_then(|raw| TxEnvelope::decode_2718(&mut raw.as_ref()).ok());
+        let Some((tx, from)) = tx.and_then(|tx| Some((tx.nonce(), tx.recover_signer().ok()?))) else {
+            return error(question, "failed to decode signed transaction");
+        };
+        if tx % 2 == 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let next = number(&self.ask("eth_getTransactionCount", json!([from, "pending"])).await);
+        match next {
+            Some(next) if tx > next => error(question, &format!("nonce too high: {tx}, next is {next}")),
+            _ => self.forward(question).await,
+        }
     }
 
     async fn newest(&self) -> u64 {

@@ -181,10 +181,11 @@ async fn tips_forks_narrow_logs_and_missing_contracts_are_what_they_say_and_noth
     let asked = std::time::Instant::now();
     assert_eq!(scene.result("eth_getBlockByNumber", latest()).await, truth);
     assert!(asked.elapsed() >= Duration::from_millis(150));
-    scene.proxy.set(Fault::SlowSend(150));
+    scene.proxy.set(Fault::SlowSend(500));
     let asked = std::time::Instant::now();
     assert_eq!(scene.result("eth_getBlockByNumber", latest()).await, truth);
-    assert!(asked.elapsed() < Duration::from_millis(150), "anything else passes");
+    assert!(asked.elapsed() < Duration::from_millis(500), "anything else passes");
+    let asked = std::time::Instant::now();
     scene.ask("eth_sendRawTransaction", json!(["0x02c0"])).await.unwrap();
-    assert!(asked.elapsed() >= Duration::from_millis(150));
+    assert!(asked.elapsed() >= Duration::from_millis(500));
 }
