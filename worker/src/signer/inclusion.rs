@@ -3,7 +3,7 @@
 
 use shared::ids::{BlockNumber, Nonce};
 use shared::store::Noted;
-use shared::tx::Inclusion;
+use shared::tx::{Attempt, Inclusion};
 use shared::tx_state::TxState;
 
 use super::fees;
@@ -136,26 +136,39 @@ impl Leader {
         head: Head,
         sending: &mut Sending,
     ) -> Result<(), RoundError> {
-        let mut is_lost = false;
-        for (position, nonce) in waiting.into_iter().enumerate() {
+        // All others wait for the first, and nodes that forget some forget the last: one that takes either as new had lost it, and
+        // most likely others.
+        let ends: Vec<Nonce> = waiting
+            .iter()
+            .enumerate()
+            .filter(|(position, _)| *position == 0 || *position + 1 == waiting.len())
+            .filter(|(position, nonce)| !self.is_due(*position, **nonce, &head))
+            .map(|(_, nonce)| *nonce)
+            .filter(|nonce| self.open[nonce].blocks_since_sent(&head) > 0)
+            .collect();
+        let is_lost = self.broadcast(&ends, head.number).await?;
+        for (position, nonce) in waiting.into_iter().enumerate().filter(|(_, nonce)| !ends.contains(nonce)) {
             let tx = &self.open[&nonce];
-            let Some(latest) = tx.record.latest() else { continue };
-            let cancels = tx.wants.cancel || tx.record.state == TxState::Cancelling;
-            // Whatever stands behind the first waiting nonce waits for it, not for better fees of its own.
-            let patience = if position == 0 { self.ctx.config.bump_after_blocks } else { u64::MAX };
-            let due = fees::wants_bump(latest.fees, latest.head, head.number, head.base_fee, patience);
-            let blocks = tx.sent_at.map_or(u64::MAX, |sent| head.number.get().saturating_sub(sent.get()));
-            if tx.wants.bump || tx.wants.cancel || due {
+            if self.is_due(position, nonce, &head) {
+                let cancels = tx.wants.cancel || tx.record.state == TxState::Cancelling;
                 sending.meanwhile(self.replace(nonce, &head, cancels)).await?;
                 self.begin(sending, nonce).await;
-            } else if position == 0 && blocks > 0 {
-                // All others wait for this one. A node that takes it as new had lost it, and what follows most likely with it.
-                is_lost = self.broadcast(&[nonce], head.number).await?;
-            } else if is_lost || blocks > 1 {
+            } else if is_lost || tx.blocks_since_sent(&head) > 1 {
                 self.begin(sending, nonce).await;
             }
         }
         Ok(())
+    }
+
+    /// Whether the transaction that waits at this position is to be replaced.
+    fn is_due(&self, position: usize, nonce: Nonce, head: &Head) -> bool {
+        let tx = &self.open[&nonce];
+        // Whatever stands behind the first waiting nonce waits for it, not for better fees of its own.
+        let patience = if position == 0 { self.ctx.config.bump_after_blocks } else { u64::MAX };
+        let is_low = |latest: &Attempt| {
+            fees::wants_bump(latest.fees, latest.head, head.number, head.base_fee, patience)
+        };
+        tx.wants.bump || tx.wants.cancel || tx.record.latest().is_some_and(is_low)
     }
 
     /// Opens the gates whose condition is over, as this block shows.

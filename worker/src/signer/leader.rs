@@ -75,6 +75,10 @@ pub(super) struct Wants {
 }
 
 impl OpenTx {
+    pub(super) fn blocks_since_sent(&self, head: &Head) -> u64 {
+        self.sent_at.map_or(u64::MAX, |sent| head.number.get().saturating_sub(sent.get()))
+    }
+
     /// What its jobs would be paid.
     fn commission(&self) -> Commission {
         let mut sum = Commission::default();
