@@ -91,18 +91,20 @@ impl Upstream {
         self.forward(&question).await["result"].take()
     }
 
+    /// Late for each second nonce, so that what is sent side by side arrives out of order; refused above the next nonce.
     async fn in_order(&self, question: &Value) -> Value {
         let raw: Option<Bytes> = question["params"][0].as_str().and_then(|raw| raw.parse().ok());
         let tx = raw.and_then(|raw| TxEnvelope::decode_2718(&mut raw.as_ref()).ok());
-        let Some((tx, from)) = tx.and_then(|tx| Some((tx.nonce(), tx.recover_signer().ok()?))) else {
+        let Some((nonce, from)) = tx.and_then(|tx| Some((tx.nonce(), tx.recover_signer().ok()?))) else {
             return error(question, "failed to decode signed transaction");
         };
-        if tx % 2 == 0 {
+        if nonce % 2 == 0 {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        let next = number(&self.ask("eth_getTransactionCount", json!([from, "pending"])).await);
-        match next {
-            Some(next) if tx > next => error(question, &format!("nonce too high: {tx}, next is {next}")),
+        match number(&self.ask("eth_getTransactionCount", json!([from, "pending"])).await) {
+            Some(next) if nonce > next => {
+                error(question, &format!("nonce too high: {nonce}, next is {next}"))
+            }
             _ => self.forward(question).await,
         }
     }
