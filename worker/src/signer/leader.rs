@@ -15,6 +15,7 @@ use super::fees::Tips;
 use super::holes::Holes;
 use super::lease_keeper::LeaseKeeper;
 use super::round_error::RoundError;
+use super::send::Refusals;
 use crate::chain::{Conditions, Gate, Head};
 use crate::context::Context;
 use crate::gates;
@@ -70,8 +71,7 @@ pub(super) struct Wants {
     pub(super) cancel: bool,
     /// More gas money, before any node takes it.
     pub(super) money: bool,
-    /// Refusals for good in a row.
-    pub(super) refusals: u32,
+    pub(super) refusals: Refusals,
 }
 
 impl OpenTx {

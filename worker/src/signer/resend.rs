@@ -6,7 +6,7 @@ use shared::tx_state::TxState;
 
 use super::leader::{Leader, OpenTx, Wants};
 use super::round_error::RoundError;
-use super::send::{self, SendAction, SendGate};
+use super::send::{self, Refusals, SendAction, SendGate};
 use super::sending::{Sending, Sent};
 use super::{fees, gas};
 use crate::chain::{ChainError, Head, SendOutcome};
@@ -53,6 +53,7 @@ impl Leader {
     ) -> Result<(), RoundError> {
         let is_latest = |tx: &&mut OpenTx| tx.record.latest().is_some_and(|latest| latest.hash == hash);
         let Some(tx) = self.open.get_mut(&nonce).filter(is_latest) else { return Ok(()) };
+        tx.wants.refusals = tx.wants.refusals.and(answer, head);
         let action = send::action(answer, tx.wants.refusals);
         let outcome = crate::metrics::ByOutcome { outcome: send::name(answer) };
         self.ctx.metrics.broadcasts.get_or_create(&outcome).inc();
@@ -68,7 +69,6 @@ impl Leader {
         if matches!(answer, Ok(SendOutcome::NonceTooLow)) && !is_mined {
             self.ctx.metrics.nonce_errors.inc();
         }
-        tx.wants.refusals = if send::is_refusal(answer) { tx.wants.refusals + 1 } else { 0 };
         tx.wants.money = matches!(action, SendAction::CloseGate(SendGate::GasMoneyLow));
         match action {
             SendAction::Known => tx.sent_at = Some(head),
@@ -136,7 +136,7 @@ impl Leader {
             tx.record.attempts.push(attempt);
             tx.record.state = if cancel { TxState::Cancelling } else { tx.record.state };
             // A refusal for good is not about fees: a bump in between must not put the cancel off for ever.
-            let refusals = if cancel { 0 } else { tx.wants.refusals };
+            let refusals = if cancel { Refusals::default() } else { tx.wants.refusals };
             tx.wants = Wants { refusals, ..Wants::default() };
         }
         Ok(())

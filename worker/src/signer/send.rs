@@ -3,10 +3,31 @@
 //! Invariants: no answer to a broadcast is evidence about a job, so none of them fails one. Silence means the same
 //! bytes again. A nonce that is too low means that the chain knows more than we do, and the confirming side looks there.
 
+use shared::ids::BlockNumber;
+
 use crate::chain::{ChainError, SendOutcome};
 
 /// Refusals in a row that neither fees nor gas nor time can mend, before the nonce is freed by a cancel.
 pub const REFUSALS_BEFORE_CANCEL: u32 = 5;
+
+/// Heads in a row at which a transaction was refused for good, whatever it paid.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Refusals {
+    count: u32,
+    last: Option<BlockNumber>,
+}
+
+impl Refusals {
+    /// With what a node answered at `head`. A round that is cut short asks again at the same head, many times a second: that
+    /// is no longer a time for a fault to pass.
+    pub fn and(self, answer: &Result<SendOutcome, ChainError>, head: BlockNumber) -> Self {
+        match is_refusal(answer) {
+            false => Self::default(),
+            true if self.last == Some(head) => self,
+            true => Self { count: self.count + 1, last: Some(head) },
+        }
+    }
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SendAction {
@@ -36,8 +57,8 @@ pub const fn is_refusal(answer: &Result<SendOutcome, ChainError>) -> bool {
     matches!(answer, Ok(SendOutcome::TooLarge | SendOutcome::Refused(_)))
 }
 
-/// The table. `refusals`: how often in a row this transaction was refused like that before, whatever it paid.
-pub fn action(answer: &Result<SendOutcome, ChainError>, refusals: u32) -> SendAction {
+/// The table. `refusals`: this answer's among them.
+pub fn action(answer: &Result<SendOutcome, ChainError>, refusals: Refusals) -> SendAction {
     match answer {
         Ok(SendOutcome::Accepted | SendOutcome::AlreadyKnown | SendOutcome::NonceTooLow) => SendAction::Known,
         Ok(SendOutcome::ReplacementUnderpriced | SendOutcome::FeeTooLow) => SendAction::Bump,
@@ -45,7 +66,7 @@ pub fn action(answer: &Result<SendOutcome, ChainError>, refusals: u32) -> SendAc
         Ok(SendOutcome::InsufficientFunds) => SendAction::CloseGate(SendGate::GasMoneyLow),
         Ok(SendOutcome::PoolFull) => SendAction::Retry,
         // It may be a passing fault of the one node that answers: a cancel is irrevocable, so it is not the first answer.
-        Ok(SendOutcome::TooLarge | SendOutcome::Refused(_)) if refusals + 1 < REFUSALS_BEFORE_CANCEL => {
+        Ok(SendOutcome::TooLarge | SendOutcome::Refused(_)) if refusals.count < REFUSALS_BEFORE_CANCEL => {
             SendAction::Retry
         }
         Ok(SendOutcome::TooLarge | SendOutcome::Refused(_)) => SendAction::Cancel,
@@ -82,6 +103,10 @@ pub const fn name(answer: &Result<SendOutcome, ChainError>) -> &'static str {
 mod tests {
     use super::*;
 
+    fn first(answer: &Result<SendOutcome, ChainError>) -> SendAction {
+        action(answer, Refusals::default().and(answer, BlockNumber::new(1)))
+    }
+
     #[test]
     fn silence_and_faults_of_a_node_mean_the_same_bytes_again() {
         let (endpoint, method) = ("node".to_owned(), "eth_sendRawTransaction");
@@ -93,13 +118,13 @@ mod tests {
             ChainError::Garbage { endpoint, method, detail: String::new() },
         ];
         for error in errors {
-            assert_eq!(action(&Err(error.clone()), 1_000), SendAction::Retry, "{error}");
+            assert_eq!(first(&Err(error.clone())), SendAction::Retry, "{error}");
         }
     }
 
     #[test]
     fn a_nonce_too_low_is_looked_up_and_never_a_failure() {
-        assert_eq!(action(&Ok(SendOutcome::NonceTooLow), 0), SendAction::Known);
+        assert_eq!(first(&Ok(SendOutcome::NonceTooLow)), SendAction::Known);
     }
 
     #[test]
@@ -114,20 +139,48 @@ mod tests {
             (SendOutcome::PoolFull, SendAction::Retry),
         ];
         for (outcome, expected) in table {
-            assert_eq!(action(&Ok(outcome.clone()), 0), expected, "{outcome:?}");
+            assert_eq!(first(&Ok(outcome.clone())), expected, "{outcome:?}");
         }
+    }
+
+    /// What the same answer asks for at each of these heads.
+    fn at(heads: impl IntoIterator<Item = u64>, answer: &Result<SendOutcome, ChainError>) -> Vec<SendAction> {
+        let mut refusals = Refusals::default();
+        let answers = heads.into_iter().map(|head| {
+            refusals = refusals.and(answer, BlockNumber::new(head));
+            action(answer, refusals)
+        });
+        answers.collect()
     }
 
     #[test]
     fn a_refusal_for_good_cancels_only_when_it_persists() {
         for refusal in [SendOutcome::Refused("invalid sender".into()), SendOutcome::TooLarge] {
-            let refused = Ok(refusal);
-            assert!(is_refusal(&refused));
-            let actions: Vec<_> =
-                (0..REFUSALS_BEFORE_CANCEL).map(|refusals| action(&refused, refusals)).collect();
+            let actions = at(1..=u64::from(REFUSALS_BEFORE_CANCEL), &Ok(refusal));
             let (last, before) = actions.split_last().unwrap();
             assert!(before.iter().all(|action| *action == SendAction::Retry));
             assert_eq!(*last, SendAction::Cancel);
         }
+    }
+
+    #[test]
+    fn refusals_at_one_head_count_as_one() {
+        let refusal = Ok(SendOutcome::Refused("invalid sender".into()));
+        assert_eq!(at([7; 100], &refusal), [SendAction::Retry; 100]);
+        assert_eq!(
+            at([1, 2, 2, 3, 3, 4, 4, 5, 5], &refusal)[6..],
+            [SendAction::Retry, SendAction::Cancel, SendAction::Cancel]
+        );
+    }
+
+    #[test]
+    fn any_other_answer_ends_the_row() {
+        let head = BlockNumber::new;
+        let refused = Ok(SendOutcome::TooLarge);
+        let four = (1..5).fold(Refusals::default(), |refusals, at| refusals.and(&refused, head(at)));
+        assert_eq!(action(&refused, four.and(&refused, head(5))), SendAction::Cancel);
+        let silent = Err(ChainError::Timeout { endpoint: "node".into(), method: "eth_sendRawTransaction" });
+        let broken = four.and(&silent, head(5)).and(&refused, head(6));
+        assert_eq!(action(&refused, broken), SendAction::Retry);
     }
 }

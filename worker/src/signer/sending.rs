@@ -12,7 +12,7 @@ use shared::ids::{Hash32, Nonce};
 use shared::tx::Attempt;
 
 use super::receipts::AT_ONCE;
-use super::send::{self, SendAction};
+use super::send::{self, Refusals, SendAction};
 use crate::chain::{Chain, ChainError, SendOutcome};
 
 /// What the nodes said of one.
@@ -84,7 +84,7 @@ async fn refused_again(chain: &dyn Chain, sent: &mut [Sent]) {
     };
     for sent in sent.iter_mut().filter(|sent| is_refused(sent)) {
         sent.answer = chain.broadcast(&sent.raw).await;
-        if send::action(&sent.answer, 0) != SendAction::Known {
+        if send::action(&sent.answer, Refusals::default()) != SendAction::Known {
             return;
         }
     }
