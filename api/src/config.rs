@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use shared::env::{Env, Secret};
 use shared::money::{BasisPoints, CommissionRules, SgeRate};
 use shared::store::{Durability, Lane};
+use shared::tasks::half_of_the_cores;
 use shared::telemetry::LogFormat;
 
 use crate::auth::ApiKeys;
@@ -21,6 +22,8 @@ pub struct Config {
     pub durability: Durability,
     /// `API_LISTEN`: address and port; default `127.0.0.1:8080`.
     pub listen: SocketAddr,
+    /// `API_THREADS`: threads that serve; default half of the cores, at least one; from 1 to 1024.
+    pub threads: usize,
     /// `API_KEYS`: `name:role:sha256hex,...`; roles viewer, merchant, operator. Required.
     pub(crate) keys: ApiKeys,
     /// `WEBHOOK_SECRETS`: `payments=whsec_a|whsec_b,...`; all secrets of a source are live. Required.
@@ -44,6 +47,7 @@ pub struct Config {
 const HOLD_MAX: u64 = 366 * 24 * 3600;
 const BODY_MIN: usize = 1024;
 const BODY_MAX: usize = 16 * 1024 * 1024;
+const THREADS_MAX: usize = 1024;
 const STREAMS_MAX: usize = 10_000;
 
 impl Config {
@@ -58,6 +62,10 @@ impl Config {
         let lane = env.optional("LANE").or_else(|| "main".parse().ok());
         let durability = env.or("DURABILITY", Durability::Always);
         let listen = env.or("API_LISTEN", SocketAddr::from(([127, 0, 0, 1], 8080)));
+        let threads = env.or("API_THREADS", half_of_the_cores());
+        if !(1..=THREADS_MAX).contains(&threads) {
+            env.problem(format!("API_THREADS={threads}: expected 1 to {THREADS_MAX}"));
+        }
         let keys = env.need_secret("API_KEYS", "the API keys, as name:role:sha256hex,...");
         let keys = parse(&mut env, keys, ApiKeys::parse);
         let webhooks = env.need_secret("WEBHOOK_SECRETS", "the webhook secrets, as payments=whsec_...");
@@ -95,6 +103,7 @@ impl Config {
             lane,
             durability,
             listen,
+            threads,
             keys,
             webhooks,
             rules: CommissionRules { commission, hybrid_sge, sge_per_usdc },
@@ -133,6 +142,7 @@ mod tests {
         let env = Env::new(|name| match name {
             "REDIS_URL" => Some("http://hunter2@host".into()),
             "API_LISTEN" => Some("somewhere".into()),
+            "API_THREADS" => Some("0".into()),
             "COMMISSION_BPS" => Some("10001".into()),
             "MAX_BODY_BYTES" => Some("1".into()),
             "MAX_EVENT_STREAMS" => Some("0".into()),
@@ -142,7 +152,7 @@ mod tests {
             _ => None,
         });
         let problems = Config::read(env).unwrap_err();
-        assert_eq!(problems.len(), 9, "{problems:#?}");
+        assert_eq!(problems.len(), 10, "{problems:#?}");
         assert!(!problems.concat().contains("hunter2"));
     }
 }

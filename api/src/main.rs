@@ -30,7 +30,9 @@ fn main() -> ExitCode {
     };
     shared::tls::install_provider();
     telemetry::start(config.log_format, &config.log_filter);
-    match tokio::runtime::Runtime::new() {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(config.threads).enable_all().build();
+    match runtime {
         Ok(runtime) => runtime.block_on(run(config)),
         Err(error) => refuse(UNAVAILABLE, &[format!("cannot start the runtime: {error}")]),
     }

@@ -7,6 +7,12 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// Half of this machine's cores, at least one: the threads of a program whose work all goes through one thread of Redis. Where
+/// they share the machine, more of them only take the core from Redis.
+pub fn half_of_the_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
+}
+
 /// Spawns and drains. Clones share the same tasks.
 #[derive(Debug, Clone, Default)]
 pub struct Tasks {

@@ -17,7 +17,7 @@
 
 mod answers;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -73,6 +73,8 @@ pub enum Fault {
     NoGaps,
     /// Transactions are accepted with their right hash, and never passed on.
     DropSend,
+    /// Transactions are accepted with their right hash, known from then on until [`RpcProxy::forget`], and never passed on.
+    Holds,
     /// No logs: neither when asked for, nor in receipts.
     NoLogs,
     /// Logs of more than `n` blocks at a time are refused.
@@ -94,6 +96,7 @@ pub struct RpcProxy {
     asked: Asked,
     unanswered: Arc<AtomicU64>,
     taken: Taken,
+    held: Held,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -102,6 +105,8 @@ pub struct RpcProxy {
 type Asked = Arc<Mutex<BTreeMap<String, u64>>>;
 /// When the node first took each transaction.
 type Taken = Arc<Mutex<HashMap<B256, Instant>>>;
+/// Transactions that an endpoint which holds them knows.
+type Held = Arc<Mutex<HashSet<B256>>>;
 
 /// How long a kept-back answer is kept back at most: then the connection is closed, so that nothing stays for ever.
 const LONGEST_SILENCE: Duration = Duration::from_secs(120);
@@ -119,8 +124,9 @@ impl RpcProxy {
         let asked = Asked::default();
         let unanswered = Arc::<AtomicU64>::default();
         let taken = Taken::default();
+        let held = Held::default();
         let proxy = Proxy {
-            upstream: Upstream::new(upstream)?,
+            upstream: Upstream::new(upstream, held.clone())?,
             fault: watched,
             asked: asked.clone(),
             unanswered: unanswered.clone(),
@@ -139,7 +145,8 @@ impl RpcProxy {
             .name("rpc-proxy".to_owned())
             .spawn(serve)
             .context("start a thread")?;
-        Ok(Self { address, fault, asked, unanswered, taken, stop: Some(stop), thread: Some(thread) })
+        let (stop, thread) = (Some(stop), Some(thread));
+        Ok(Self { address, fault, asked, unanswered, taken, held, stop, thread })
     }
 
     pub fn url(&self) -> String {
@@ -178,6 +185,16 @@ impl RpcProxy {
     /// When the node took each transaction that went through here, by its hash.
     pub fn taken(&self) -> HashMap<B256, Instant> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The transactions that this endpoint holds.
+    pub fn held(&self) -> HashSet<B256> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// This endpoint holds the transaction no longer, and takes it as a new one.
+    pub fn forget(&self, tx: B256) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&tx);
     }
 
     fn counts(&self) -> BTreeMap<String, u64> {

@@ -79,7 +79,7 @@ impl Figures {
             // It answers as it should, and what it drops arrives by the other: nothing is to be seen of it.
             Fault::Pass | Fault::DropSend | Fault::Tip(_) | Fault::Slow(_) | Fault::NarrowLogs(_) => true,
             // Not used here.
-            Fault::Fork | Fault::NoCode | Fault::SlowSend(_) | Fault::NoGaps => false,
+            Fault::Fork | Fault::NoCode | Fault::SlowSend(_) | Fault::NoGaps | Fault::Holds => false,
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use alloy::primitives::B256;
 use anyhow::{Context as _, Result, ensure};
 use kit::world::process::until;
 use kit::world::{Builder, Client, Fault, Mining, Node, World};
@@ -123,25 +124,61 @@ async fn a_payout_has_its_turn_while_registrations_keep_coming() -> Result<()> {
     all_paid_once(&world, &client, &jobs).await
 }
 
+/// Payouts that are each in a transaction of its own, submitted.
+async fn one_by_one(client: &Client, child: &str, count: usize) -> Result<Vec<String>> {
+    let mut jobs = Vec::new();
+    for n in 0..count {
+        let job = pay(client, child, 1, &format!("forgotten_{n}")).await?.remove(0);
+        at_stage(client, &job, "submitted").await?;
+        jobs.push(job);
+    }
+    Ok(jobs)
+}
+
+/// The only attempt of each of these jobs' transactions.
+async fn only_attempts(client: &Client, jobs: &[String]) -> Result<Vec<B256>> {
+    let mut hashes = Vec::new();
+    for job in jobs {
+        let record = client.job(job).await?;
+        match record["tx"]["attempts"].as_array().map(Vec::as_slice) {
+            Some([attempt]) => hashes.push(serde_json::from_value(attempt["hash"].clone())?),
+            _ => anyhow::bail!("not one attempt: {record:#}"),
+        }
+    }
+    Ok(hashes)
+}
+
 #[tokio::test]
 async fn what_a_node_forgot_is_sent_again_at_the_next_block() -> Result<()> {
     let (world, client, child) = without_blocks(quick()).await?;
-    let mut jobs = Vec::new();
-    for n in 0..4 {
-        let job = pay(&client, &child, 1, &format!("forgotten_{n}")).await?.remove(0);
-        at_stage(&client, &job, "submitted").await?;
-        jobs.push(job);
-    }
+    let jobs = one_by_one(&client, &child, 4).await?;
     in_the_pool(&world, 4).await?;
     world.anvil.drop_all_transactions().await?;
     in_the_pool(&world, 0).await?;
 
     world.anvil.mine(1).await?;
     in_the_pool(&world, 4).await?;
-    for job in &jobs {
-        let record = client.job(job).await?;
-        assert_eq!(record["tx"]["attempts"].as_array().map(Vec::len), Some(1), "{record:#}");
-    }
+    only_attempts(&client, &jobs).await?;
+    world.anvil.set_mining(Mining::Every(1)).await?;
+    all_paid_once(&world, &client, &jobs).await
+}
+
+#[tokio::test]
+async fn a_node_that_forgot_only_the_last_has_it_again_at_the_next_block() -> Result<()> {
+    let (world, client, child) = without_blocks(quick().endpoints(&[Node::Proxy(Fault::Pass)])).await?;
+    let node = &world.proxies[0];
+    node.set(Fault::Holds);
+    let jobs = one_by_one(&client, &child, 3).await?;
+    let all = only_attempts(&client, &jobs).await?;
+    assert_eq!(node.held(), all.iter().copied().collect());
+
+    node.forget(all[2]);
+    world.anvil.mine(1).await?;
+    until("the last again at the node", LIMIT, || async { Ok(node.held().contains(&all[2]).then_some(())) })
+        .await?;
+    assert_eq!(only_attempts(&client, &jobs).await?, all);
+
+    node.set(Fault::Pass);
     world.anvil.set_mining(Mining::Every(1)).await?;
     all_paid_once(&world, &client, &jobs).await
 }

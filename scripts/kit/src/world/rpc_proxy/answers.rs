@@ -1,5 +1,6 @@
 //! What a faulty endpoint makes of one question.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use alloy::consensus::transaction::SignerRecoverable as _;
@@ -9,7 +10,7 @@ use alloy::primitives::{B256, Bytes, keccak256};
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::Fault;
+use super::{Fault, Held};
 
 /// Methods whose last parameter, at this position, is the block they are about.
 const ABOUT_A_BLOCK: [(&str, usize); 5] = [
@@ -24,12 +25,13 @@ const ABOUT_A_BLOCK: [(&str, usize); 5] = [
 pub(super) struct Upstream {
     url: String,
     http: reqwest::Client,
+    held: Held,
 }
 
 impl Upstream {
-    pub(super) fn new(url: &str) -> Result<Self> {
+    pub(super) fn new(url: &str, held: Held) -> Result<Self> {
         let http = reqwest::Client::builder().timeout(Duration::from_secs(60)).build()?;
-        Ok(Self { url: url.to_owned(), http })
+        Ok(Self { url: url.to_owned(), http, held })
     }
 
     /// The answer to one question of a request; `None` where none is ever given.
@@ -64,6 +66,7 @@ impl Upstream {
             }
             Fault::NoGaps if method == "eth_sendRawTransaction" => Some(self.in_order(question).await),
             Fault::DropSend if method == "eth_sendRawTransaction" => Some(accepted(question)),
+            Fault::Holds if method == "eth_sendRawTransaction" => Some(self.hold(question)),
             Fault::Tip(n) if method == "eth_maxPriorityFeePerGas" => Some(result(question, hex(n))),
             Fault::Slow(n) => {
                 tokio::time::sleep(Duration::from_millis(n)).await;
@@ -106,6 +109,16 @@ impl Upstream {
                 error(question, &format!("nonce too high: {nonce}, next is {next}"))
             }
             _ => self.forward(question).await,
+        }
+    }
+
+    fn hold(&self, question: &Value) -> Value {
+        let answer = accepted(question);
+        let hash = answer["result"].as_str().and_then(|hash| hash.parse().ok());
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        match hash {
+            Some(hash) if !held.insert(hash) => error(question, "already known"),
+            _ => answer,
         }
     }
 

@@ -161,6 +161,21 @@ async fn transactions_are_swallowed_after_and_dropped_before_they_reach_the_node
 }
 
 #[tokio::test]
+async fn held_transactions_are_known_until_they_are_forgotten() {
+    let scene = Scene::start().await;
+    let raw = json!(["0x02c0"]);
+    let hash = keccak256([2, 0xc0]);
+    scene.proxy.set(Fault::Holds);
+    for _ in 0..2 {
+        assert_eq!(scene.result("eth_sendRawTransaction", raw.clone()).await, json!(hash));
+        let again = scene.ask("eth_sendRawTransaction", raw.clone()).await.unwrap();
+        assert_eq!(again["error"]["message"], "already known");
+        assert!(scene.proxy.held().contains(&hash));
+        scene.proxy.forget(hash);
+    }
+}
+
+#[tokio::test]
 async fn tips_forks_narrow_logs_and_missing_contracts_are_what_they_say_and_nothing_else() {
     let scene = Scene::start().await;
     let latest = || json!(["latest", false]);
