@@ -7,7 +7,7 @@ use shared::ids::BlockNumber;
 
 use crate::chain::{ChainError, SendOutcome};
 
-/// Refusals in a row that neither fees nor gas nor time can mend, before the nonce is freed by a cancel.
+/// Heads in a row at which a transaction is refused as neither fees nor gas nor time could mend, before a cancel frees its nonce.
 pub const REFUSALS_BEFORE_CANCEL: u32 = 5;
 
 /// Heads in a row at which a transaction was refused for good, whatever it paid.
@@ -18,13 +18,14 @@ pub struct Refusals {
 }
 
 impl Refusals {
-    /// With what a node answered at `head`. A round that is cut short asks again at the same head, many times a second: that
-    /// is no longer a time for a fault to pass.
+    /// With what a node answered at `head`. A round that is cut short asks again at the same head in no time, and where endpoints
+    /// differ the head goes back and forth: neither gives a fault the time to pass. Silence says nothing.
     pub fn and(self, answer: &Result<SendOutcome, ChainError>, head: BlockNumber) -> Self {
-        match is_refusal(answer) {
-            false => Self::default(),
-            true if self.last == Some(head) => self,
-            true => Self { count: self.count + 1, last: Some(head) },
+        match answer {
+            Err(_) => self,
+            Ok(_) if !is_refusal(answer) => Self::default(),
+            Ok(_) if self.last.is_some_and(|last| head <= last) => self,
+            Ok(_) => Self { count: self.count + 1, last: Some(head) },
         }
     }
 }
@@ -164,9 +165,10 @@ mod tests {
     }
 
     #[test]
-    fn refusals_at_one_head_count_as_one() {
+    fn refusals_count_once_per_head_that_is_new() {
         let refusal = Ok(SendOutcome::Refused("invalid sender".into()));
         assert_eq!(at([7; 100], &refusal), [SendAction::Retry; 100]);
+        assert_eq!(at([7, 6, 7, 6, 7, 6, 7, 6], &refusal), [SendAction::Retry; 8]);
         assert_eq!(
             at([1, 2, 2, 3, 3, 4, 4, 5, 5], &refusal)[6..],
             [SendAction::Retry, SendAction::Cancel, SendAction::Cancel]
@@ -174,13 +176,14 @@ mod tests {
     }
 
     #[test]
-    fn any_other_answer_ends_the_row() {
+    fn any_other_answer_ends_the_row_and_silence_does_not() {
         let head = BlockNumber::new;
         let refused = Ok(SendOutcome::TooLarge);
         let four = (1..5).fold(Refusals::default(), |refusals, at| refusals.and(&refused, head(at)));
         assert_eq!(action(&refused, four.and(&refused, head(5))), SendAction::Cancel);
         let silent = Err(ChainError::Timeout { endpoint: "node".into(), method: "eth_sendRawTransaction" });
-        let broken = four.and(&silent, head(5)).and(&refused, head(6));
-        assert_eq!(action(&refused, broken), SendAction::Retry);
+        assert_eq!(action(&refused, four.and(&silent, head(5)).and(&refused, head(6))), SendAction::Cancel);
+        let full = Ok(SendOutcome::PoolFull);
+        assert_eq!(action(&refused, four.and(&full, head(5)).and(&refused, head(6))), SendAction::Retry);
     }
 }

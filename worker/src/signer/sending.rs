@@ -12,7 +12,7 @@ use shared::ids::{Hash32, Nonce};
 use shared::tx::Attempt;
 
 use super::receipts::AT_ONCE;
-use super::send::{self, Refusals, SendAction};
+use super::send;
 use crate::chain::{Chain, ChainError, SendOutcome};
 
 /// What the nodes said of one.
@@ -84,7 +84,11 @@ async fn refused_again(chain: &dyn Chain, sent: &mut [Sent]) {
     };
     for sent in sent.iter_mut().filter(|sent| is_refused(sent)) {
         sent.answer = chain.broadcast(&sent.raw).await;
-        if send::action(&sent.answer, Refusals::default()) != SendAction::Known {
+        let is_taken = matches!(
+            sent.answer,
+            Ok(SendOutcome::Accepted | SendOutcome::AlreadyKnown | SendOutcome::NonceTooLow)
+        );
+        if !is_taken {
             return;
         }
     }

@@ -1,4 +1,4 @@
-//! A server of the API's framework, with as many threads as the API, that does nothing but answer: what HTTP itself costs here.
+//! A server of the API's framework that does nothing but answer: what HTTP itself costs here.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -11,7 +11,6 @@ use poem::listener::TcpListener;
 use poem::web::Json;
 use poem::{Route, Server, handler, post};
 use serde_json::{Value, json};
-use shared::tasks::half_of_the_cores;
 
 use crate::world::ports;
 use crate::world::process::{Process, Reaper, until};
@@ -26,12 +25,10 @@ pub(super) struct Echo {
 }
 
 impl Echo {
-    pub(super) async fn start(folder: &Path, reaper: &Arc<Reaper>) -> Result<Self> {
+    pub(super) async fn start(threads: usize, folder: &Path, reaper: &Arc<Reaper>) -> Result<Self> {
         let port = ports::free()?;
         let mut command = Command::new(std::env::current_exe().context("find the running executable")?);
-        command
-            .args(["echo", &port.to_string()])
-            .env("TOKIO_WORKER_THREADS", half_of_the_cores().to_string());
+        command.args(["echo", &port.to_string()]).env("TOKIO_WORKER_THREADS", threads.to_string());
         let process = Process::spawn("echo", command, folder.join("echo.log"), reaper)?;
         let url = format!("http://127.0.0.1:{port}{PATH}");
         until("the echo server", Duration::from_secs(10), || async {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use shared::tasks::half_of_the_cores;
 use tokio::task::JoinSet;
 
 use super::Size;
@@ -45,8 +46,9 @@ pub(super) async fn measure(size: Size) -> Result<Report> {
     Ok(Report {
         subject: "intake".into(),
         about: format!(
-            "{} webhooks a round over {CONNECTIONS} connections, signature checked, each a payment of its own; {ROUNDS} rounds",
-            size.of(REQUESTS)
+            "{} webhooks a round over {CONNECTIONS} connections, signature checked, each a payment of its own; API and echo with {} threads; {ROUNDS} rounds",
+            size.of(REQUESTS),
+            half_of_the_cores()
         ),
         figures,
     })
@@ -62,7 +64,9 @@ struct Round {
 /// The rounds, and the most megabytes that were resident of the API.
 async fn of_one(size: Size, is_durable: bool) -> Result<(Vec<Round>, f64)> {
     let durability = if is_durable { "always" } else { "none" };
+    let threads = half_of_the_cores();
     let mut builder = World::builder().api_env("DURABILITY", durability).api_env("RUST_LOG", "warn");
+    builder = builder.api_env("API_THREADS", threads);
     builder = builder.relayer_env("DURABILITY", durability);
     let mut world = builder.start().await?;
     let client = world.client()?;
@@ -73,7 +77,7 @@ async fn of_one(size: Size, is_durable: bool) -> Result<(Vec<Round>, f64)> {
     if !is_durable {
         world.redis.cli(&["CONFIG", "SET", "appendonly", "no"]).await?;
     }
-    let echo = Echo::start(world.folder(), world.reaper()).await?;
+    let echo = Echo::start(threads, world.folder(), world.reaper()).await?;
     let url = format!("{}/webhooks/payments", world.api.as_ref().context("no API")?.url());
     let (store, rules) = (lane::connect(&world, durability).await?, lane::rules()?);
     let count = size.of(REQUESTS);

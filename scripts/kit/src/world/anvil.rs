@@ -84,7 +84,9 @@ impl Anvil {
         // Forks of public chains are cached under the home folder; nothing of ours shall be.
         command.env("HOME", world).current_dir(world);
         let mut process = Process::spawn("anvil", command, world.join("anvil.log"), reaper)?;
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build()?;
+        // A connection that was idle may be closed by the node just when it is used again.
+        let http =
+            reqwest::Client::builder().timeout(Duration::from_secs(30)).pool_max_idle_per_host(0).build()?;
         let url = format!("http://127.0.0.1:{port}");
         let provider = ProviderBuilder::new().connect_http(url.parse()?).erased();
         for _ in 0..400 {
@@ -117,7 +119,13 @@ impl Anvil {
 
     /// Any JSON-RPC call.
     pub async fn rpc(&self, method: &str, params: Value) -> Result<Value> {
-        rpc(&self.http, &self.url(), method, params).await
+        match rpc(&self.http, &self.url(), method, params).await {
+            Err(error) if error.is::<reqwest::Error>() => {
+                Err(error
+                    .context(format!("{method}; the node's log ends with\n{}", self.process.log_tail(20))))
+            }
+            answer => answer,
+        }
     }
 
     pub async fn block_number(&self) -> Result<u64> {

@@ -256,6 +256,19 @@ async fn max_loss_prints_what_a_stolen_key_could_spend() -> Result<()> {
 }
 
 #[tokio::test]
+async fn the_api_serves_with_as_many_threads_as_it_is_told() -> Result<()> {
+    let mut world = quick().api_env("API_THREADS", 3).start().await?;
+    let api = world.api.as_mut().context("no API")?.process().pid();
+    let mut serving = 0;
+    for task in std::fs::read_dir(format!("/proc/{api}/task"))? {
+        let name = std::fs::read_to_string(task?.path().join("comm"))?;
+        serving += usize::from(name.starts_with("tokio"));
+    }
+    ensure!(serving == 3, "{serving} threads");
+    Ok(())
+}
+
+#[tokio::test]
 async fn no_secret_is_in_any_output_or_log() -> Result<()> {
     let world = quick().relayer_env("RUST_LOG", "debug").api_env("RUST_LOG", "debug");
     let mut world = world.start().await?;

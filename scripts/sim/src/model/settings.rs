@@ -231,7 +231,7 @@ fn large() -> Vec<Setting> {
             leads: true,
             ..plain(
                 "cancel",
-                Budget { blocks: 4, refunds: 1, ticks: 2, stalls: 2, crashes: 1, drops: 1, ..NONE },
+                Budget { blocks: 5, refunds: 1, ticks: 2, stalls: 2, crashes: 1, drops: 1, ..NONE },
             )
         },
         Setting { fine: true, ..plain("torn", Budget { blocks: 1, ticks: 2, stalls: 2, ..NONE }) },
