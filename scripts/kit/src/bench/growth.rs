@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
+use shared::money::CommissionRules;
+use shared::store::Store;
 
 use super::Size;
 use super::figures::{Figure, Report};
@@ -13,7 +15,8 @@ use crate::world::{AnvilOptions, Mining, World};
 
 const FEW: usize = 1_000;
 const MANY: usize = 1_000_000;
-/// Rounds of the few.
+/// Rounds of the few, and parts in which the many are worked on, in turns: a machine that others share is not as fast in one
+/// minute as in another.
 const ROUNDS: usize = 20;
 const CALLERS: usize = 100;
 const WITHIN: Duration = Duration::from_secs(3_600);
@@ -23,45 +26,43 @@ const IDLE_BLOCKS: usize = 10;
 const BLOCK_TIME: Duration = Duration::from_secs(1);
 
 pub(super) async fn measure(size: Size) -> Result<Report> {
-    let many = size.of(MANY);
-    // The few before and after: a machine that others share is not as fast in one minute as in another.
-    let before = cost(FEW, ROUNDS).await?;
-    let of_many = cost(many, 1).await?;
-    let after = cost(FEW, ROUNDS).await?;
-    let (cpu, commands) =
-        (f64::midpoint(before.cpu, after.cpu), f64::midpoint(before.commands, after.commands));
+    let count = size.of(MANY);
+    let (mut many, mut few) = (Lane::start().await?, Lane::start().await?);
+    let empty = memory::used(&many.world).await?;
+    many.add("many", count).await?;
+    for round in 0..ROUNDS {
+        many.work(count / ROUNDS).await?;
+        few.add(&format!("few_{round}"), FEW).await?;
+        few.work(FEW).await?;
+    }
+    let kept = (memory::used(&many.world).await? - empty) / count as f64;
+    let (of_few, of_many) = (few.cost(), many.cost());
     Ok(Report {
         subject: "growth".into(),
         about: format!(
-            "{ROUNDS} times {FEW} jobs, {many} at once, and the few once more, from waiting to done; CPU of a relayer and Redis \
-             over that of an idle lane, no AOF, nothing removed, MAX_OPEN_NONCES {OPEN_NONCES}"
+            "{count} jobs at once in one lane, and in turns with {ROUNDS} parts of them {ROUNDS} times {FEW} in another, from waiting \
+             to done; CPU of a relayer and Redis over that of an idle lane, no AOF, nothing removed, MAX_OPEN_NONCES {OPEN_NONCES}"
         ),
         figures: vec![
-            Figure::of("CPU per job, few wait, before", "ms", &[before.cpu]),
+            Figure::of("CPU per job, few wait", "ms", &[of_few.cpu]),
             Figure::of("CPU per job, many wait", "ms", &[of_many.cpu]),
-            Figure::of("CPU per job, few wait, after", "ms", &[after.cpu]),
-            Figure::of("CPU, many against few", "", &[of_many.cpu / cpu]).at_most(1.15).ratio(),
-            Figure::of("commands per job, few wait, before", "", &[before.commands]),
+            Figure::of("CPU, many against few", "", &[of_many.cpu / of_few.cpu]).at_most(1.15).ratio(),
+            Figure::of("commands per job, few wait", "", &[of_few.commands]),
             Figure::of("commands per job, many wait", "", &[of_many.commands]),
-            Figure::of("commands per job, few wait, after", "", &[after.commands]),
-            Figure::of("commands, many against few", "", &[of_many.commands / commands])
+            Figure::of("commands, many against few", "", &[of_many.commands / of_few.commands])
                 .at_most(1.15)
                 .ratio(),
-            Figure::of("resident, relayer, many wait, most", "MB", &[of_many.resident]),
-            Figure::of("Redis per payout that is done, with its transaction", "bytes", &[of_many.kept]),
+            Figure::of("resident, relayer, many wait, most", "MB", &[memory::peak(many.pids[1])?]),
+            Figure::of("Redis per payout that is done, with its transaction", "bytes", &[kept]),
         ],
     })
 }
 
+/// Of one job, above what an idle lane takes in the same time.
 struct Cost {
-    /// Milliseconds of one job, above what an idle lane takes in the same time.
+    /// Milliseconds.
     cpu: f64,
-    /// Those of one job that Redis ran, above what it runs for an idle lane in the same time.
     commands: f64,
-    /// Megabytes that the relayer took at most.
-    resident: f64,
-    /// Bytes of Redis that stay of one job that is done.
-    kept: f64,
 }
 
 /// What was used so far: seconds of CPU, and commands.
@@ -84,81 +85,94 @@ impl Used {
     }
 }
 
-/// Jobs are made while the relayer is stopped, so that their making is not measured. All are worked on to their end: of some of
-/// many, others would have been checked as well.
-async fn cost(backlog: usize, rounds: usize) -> Result<Cost> {
-    let mut world = World::builder()
-        .limit("USDC_WINDOW_LIMIT", u64::MAX)
-        .anvil(AnvilOptions {
-            // Every state of the last 1,500 blocks where they are made faster, each with a million slots: more than there
-            // is memory. Finality is four blocks behind, so that nobody asks for old ones.
-            mining: Mining::Every(3),
-            slots_in_an_epoch: 2,
-            extra: ["--prune-history", "16", "--transaction-block-keeper", "16"].map(str::to_owned).to_vec(),
-            gas_limit: 3_000_000_000,
-            ..AnvilOptions::default()
-        })
-        .lease_ttl(Duration::from_secs(600))
-        .relayer_env("MAX_OPEN_NONCES", OPEN_NONCES)
-        .relayer_env("RUST_LOG", "warn")
-        .relayer_env("CLAIM_MIN_IDLE_MS", 600_000)
-        // The few are never removed while this lasts, so the many are not either.
-        .relayer_env("RETAIN_JOBS", 2 * MANY)
-        .start()
-        .await?;
-    let client = world.client()?;
-    load::register(&client).await?;
-    world.anvil.set_mining(Mining::Manual).await?;
-    // A million finished jobs and their transactions may be more than the 4 GB of the shipped configuration hold.
-    world.redis.cli(&["CONFIG", "SET", "appendonly", "no", "maxmemory", "0"]).await?;
-    let (store, rules) = (lane::connect(&world, "none").await?, lane::rules()?);
-    let pids = [world.redis.pid(), world.relayer(0)?.process().pid().as_raw()];
-    // Blocks come whether or not there is work, and cost whoever looks at them: of a few jobs that would be a large share.
-    let before = Used::now(&world, &pids).await?;
-    for _ in 0..IDLE_BLOCKS {
-        tokio::time::sleep(BLOCK_TIME).await;
-        world.anvil.mine(1).await?;
-    }
-    let (idle_cpu, idle_commands, seconds) = Used::now(&world, &pids).await?.since(&before);
-    let (mut cpu, mut commands, mut kept) = (0.0, 0.0, 0.0);
-    for round in 0..rounds {
-        world.relayer(0)?.signal(Signal::SIGSTOP)?;
-        let empty = memory::used(&world).await?;
-        lane::accept(&store, rules, &format!("round_{round}"), backlog, CALLERS).await?;
-        let before = Used::now(&world, &pids).await?;
-        work(&mut world, backlog).await?;
-        let (used, ran, took) = Used::now(&world, &pids).await?.since(&before);
-        cpu += used - idle_cpu * took / seconds;
-        commands += ran - idle_commands * took / seconds;
-        kept += memory::used(&world).await? - empty;
-    }
-    let jobs = (backlog * rounds) as f64;
-    Ok(Cost {
-        cpu: cpu * 1000.0 / jobs,
-        commands: commands / jobs,
-        resident: memory::peak(pids[1])?,
-        kept: kept / jobs,
-    })
+/// A world whose relayer is stopped but while its work is measured.
+struct Lane {
+    world: World,
+    store: Store,
+    rules: CommissionRules,
+    /// Redis and the relayer.
+    pids: [i32; 2],
+    /// In a second without work.
+    idle: Cost,
+    done: usize,
+    /// Seconds of CPU and commands above those of an idle lane.
+    used: Cost,
 }
 
-/// Lets the relayer go on until so many more jobs are done.
-async fn work(world: &mut World, backlog: usize) -> Result<()> {
-    let before = finished(world).await?;
-    world.relayer(0)?.signal(Signal::SIGCONT)?;
-    let deadline = Instant::now() + WITHIN;
-    let mut mined = Instant::now();
-    loop {
-        if mined.elapsed() >= BLOCK_TIME {
-            mined = Instant::now();
+impl Lane {
+    async fn start() -> Result<Self> {
+        let mut world = World::builder()
+            .limit("USDC_WINDOW_LIMIT", u64::MAX)
+            .anvil(AnvilOptions {
+                // Every state of the last 1,500 blocks where they are made faster, each with a million slots: more than there
+                // is memory. Finality is four blocks behind, so that nobody asks for old ones.
+                mining: Mining::Every(3),
+                slots_in_an_epoch: 2,
+                extra: ["--prune-history", "16", "--transaction-block-keeper", "16"]
+                    .map(str::to_owned)
+                    .to_vec(),
+                gas_limit: 3_000_000_000,
+                ..AnvilOptions::default()
+            })
+            .lease_ttl(Duration::from_secs(600))
+            .relayer_env("MAX_OPEN_NONCES", OPEN_NONCES)
+            .relayer_env("RUST_LOG", "warn")
+            .relayer_env("CLAIM_MIN_IDLE_MS", 600_000)
+            // A stopped relayer hears what it asked for when it goes on.
+            .relayer_env("RPC_TIMEOUT_MS", 60_000)
+            // The few are never removed while this lasts, so the many are not either.
+            .relayer_env("RETAIN_JOBS", 2 * MANY)
+            .start()
+            .await?;
+        load::register(&world.client()?).await?;
+        world.anvil.set_mining(Mining::Manual).await?;
+        // A million finished jobs and their transactions may be more than the 4 GB of the shipped configuration hold.
+        world.redis.cli(&["CONFIG", "SET", "appendonly", "no", "maxmemory", "0"]).await?;
+        let (store, rules) = (lane::connect(&world, "none").await?, lane::rules()?);
+        let pids = [world.redis.pid(), world.relayer(0)?.process().pid().as_raw()];
+        // Blocks come whether or not there is work, and cost whoever looks at them: of a few jobs that would be a large share.
+        let before = Used::now(&world, &pids).await?;
+        for _ in 0..IDLE_BLOCKS {
+            tokio::time::sleep(BLOCK_TIME).await;
             world.anvil.mine(1).await?;
         }
+        let (cpu, commands, seconds) = Used::now(&world, &pids).await?.since(&before);
+        world.relayer(0)?.signal(Signal::SIGSTOP)?;
+        let (idle, used) =
+            (Cost { cpu: cpu / seconds, commands: commands / seconds }, Cost { cpu: 0.0, commands: 0.0 });
+        Ok(Self { world, store, rules, pids, idle, done: 0, used })
+    }
+
+    async fn add(&self, prefix: &str, count: usize) -> Result<()> {
+        lane::accept(&self.store, self.rules, prefix, count, CALLERS).await
+    }
+
+    /// Lets the relayer go on until so many more jobs are done. What it began beyond them counts when they are: all are worked on
+    /// to their end.
+    async fn work(&mut self, count: usize) -> Result<()> {
+        self.done += count;
+        let before = Used::now(&self.world, &self.pids).await?;
+        self.world.relayer(0)?.signal(Signal::SIGCONT)?;
+        let (deadline, mut mined) = (Instant::now() + WITHIN, Instant::now());
         // A look that came to nothing costs nothing: only the end is waited for.
-        let now = finished(world).await.unwrap_or(before) - before;
-        if now >= backlog {
-            return Ok(());
+        while finished(&self.world).await.unwrap_or_default() < self.done {
+            ensure!(Instant::now() < deadline, "{} jobs are not done after {WITHIN:?}", self.done);
+            if mined.elapsed() >= BLOCK_TIME {
+                mined = Instant::now();
+                self.world.anvil.mine(1).await?;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        ensure!(Instant::now() < deadline, "{now} of {backlog} jobs are done after {WITHIN:?}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        self.world.relayer(0)?.signal(Signal::SIGSTOP)?;
+        let (cpu, commands, seconds) = Used::now(&self.world, &self.pids).await?.since(&before);
+        self.used.cpu += cpu - self.idle.cpu * seconds;
+        self.used.commands += commands - self.idle.commands * seconds;
+        Ok(())
+    }
+
+    fn cost(&self) -> Cost {
+        let jobs = self.done as f64;
+        Cost { cpu: self.used.cpu * 1000.0 / jobs, commands: self.used.commands / jobs }
     }
 }
 
